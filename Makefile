@@ -1,0 +1,41 @@
+# Two commands set everything up by themselves: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# `cpu` pins the CPU build of torch. On a machine with a GPU: make setup EXTRAS=train,dev
+EXTRAS ?= cpu,train,dev
+
+.PHONY: setup demo test test-long check bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@touch $(STAMP)
+
+demo: setup
+	$(BIN)/vedette demo --exist-ok
+
+# Real data sets beside the project are used where they exist; tests that need them skip where they do not.
+test: setup
+	@if [ -z "$$VEDETTE_DATA_DIR" ] && [ -d ../shared/data ]; then export VEDETTE_DATA_DIR="$$(cd ../shared/data && pwd)"; fi; \
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --quiet $(PYTEST_ARGS)
+
+test-long: setup
+	@if [ -z "$$VEDETTE_DATA_DIR" ] && [ -d ../shared/data ]; then export VEDETTE_DATA_DIR="$$(cd ../shared/data && pwd)"; fi; \
+	$(BIN)/python -m pytest --long --numprocesses 2 --dist worksteal --quiet $(PYTEST_ARGS)
+
+check: setup
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

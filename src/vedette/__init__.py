@@ -1,0 +1,1 @@
+"""vedette: train, measure, run and serve YOLOv5-family object detectors."""

@@ -1,0 +1,157 @@
+"""Hyperparameters of training under their published names, and the presets that ship with the package.
+
+A hyperparameter file is a flat YAML mapping of these names, as people know it from YOLOv5 (``hyp.*.yaml``).
+Names and published values: specification ``training.md`` sections 2, 3, 6 and 8.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from vedette.config.base import Config, read_yaml_mapping
+from vedette.errors import ConfigError, nearest
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Gain = Annotated[float, Field(ge=0.0)]
+
+
+class Hyperparameters(Config):
+    """All numbers that shape learning. The defaults are vedette's own recipe; see ``PRESETS`` for others."""
+
+    # Optimizer and schedule
+    lr0: Annotated[float, Field(gt=0.0, le=10.0)] = 0.01
+    """Initial learning rate."""
+    lrf: Fraction = 0.1
+    """Final learning rate as a fraction of lr0."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.937
+    """SGD momentum, or Adam's beta1."""
+    weight_decay: Gain = 0.0005
+    """L2 penalty on convolution weights, at the nominal batch size."""
+    warmup_epochs: Gain = 3.0
+    """Length of the warm-up in epochs; fractions are allowed."""
+    warmup_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.8
+    """Momentum at the start of the warm-up."""
+    warmup_bias_lr: Gain = 0.1
+    """Learning rate of biases at the start of the warm-up."""
+    warmup_min_iterations: Annotated[int, Field(ge=0)] = 0
+    """Least length of the warm-up in iterations. The published value is 1000, which a small data set never leaves."""
+    warmup_max_fraction: Fraction = 0.1
+    """The warm-up never takes more than this part of the run (1 = no limit, as published)."""
+    nominal_batch: Annotated[int, Field(ge=0)] = 0
+    """Images per optimizer step, reached by accumulating batches; 0 = fitted to the run's length (published: 64)."""
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Decay of the weight average; 0 = fitted to the run's length (published: 0.9999)."""
+    ema_ramp: Gain = 0.0
+    """Steps over which the decay ramps up; 0 = fitted to the run's length (published: 2000)."""
+
+    # Loss
+    box: Gain = 0.05
+    """Gain of the box loss (1 - CIoU)."""
+    cls: Gain = 0.5
+    """Gain of the class loss, at 80 classes."""
+    cls_pw: Gain = 1.0
+    """Weight of positives in the class loss."""
+    obj: Gain = 1.0
+    """Gain of the objectness loss, at 640 x 640."""
+    obj_pw: Gain = 1.0
+    """Weight of positives in the objectness loss."""
+    anchor_t: Annotated[float, Field(ge=1.0)] = 4.0
+    """A box is matched to an anchor if neither side is this many times larger or smaller."""
+    fl_gamma: Gain = 0.0
+    """Exponent of the focal loss; 0 = plain binary cross-entropy."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Class targets become 1 - s/2 and s/2."""
+
+    # Augmentation
+    hsv_h: Fraction = 0.015
+    """Hue jitter, as a fraction."""
+    hsv_s: Fraction = 0.7
+    """Saturation jitter, as a fraction."""
+    hsv_v: Fraction = 0.4
+    """Brightness jitter, as a fraction."""
+    degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
+    """Rotation, plus or minus degrees."""
+    translate: Fraction = 0.1
+    """Shift, plus or minus this fraction of the image."""
+    scale: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+    """Zoom, 1 plus or minus this."""
+    shear: Annotated[float, Field(ge=0.0, lt=90.0)] = 0.0
+    """Shear, plus or minus degrees."""
+    perspective: Annotated[float, Field(ge=0.0, le=0.001)] = 0.0
+    """Perspective, plus or minus this (0..0.001)."""
+    flipud: Fraction = 0.0
+    """Probability of an up-down flip."""
+    fliplr: Fraction = 0.5
+    """Probability of a left-right flip."""
+    mosaic: Fraction = 1.0
+    """Probability that a sample is a mosaic of four pictures."""
+    mixup: Fraction = 0.0
+    """Probability that a mosaic is blended with a second one."""
+
+
+_YOLOV5_SCHEDULE: dict[str, Any] = {
+    "warmup_min_iterations": 1000,
+    "warmup_max_fraction": 1.0,
+    "nominal_batch": 64,
+    "ema_decay": 0.9999,
+    "ema_ramp": 2000.0,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "yolov5-v4": {**_YOLOV5_SCHEDULE, "lrf": 0.2},
+    "yolov5-v4-finetune": {
+        **_YOLOV5_SCHEDULE,
+        "lr0": 0.0032,
+        "lrf": 0.12,
+        "momentum": 0.843,
+        "weight_decay": 0.00036,
+        "warmup_epochs": 2.0,
+        "warmup_momentum": 0.5,
+        "warmup_bias_lr": 0.05,
+        "box": 0.0296,
+        "cls": 0.243,
+        "cls_pw": 0.631,
+        "obj": 0.301,
+        "obj_pw": 0.911,
+        "anchor_t": 2.91,
+        "hsv_h": 0.0138,
+        "hsv_s": 0.664,
+        "hsv_v": 0.464,
+        "degrees": 0.373,
+        "translate": 0.245,
+        "scale": 0.898,
+        "shear": 0.602,
+        "flipud": 0.00856,
+        "mixup": 0.243,
+    },
+}
+"""Named sets of hyperparameters: what differs from the defaults."""
+
+_UNUSED_KEYS = frozenset({"iou_t"})
+"""Keys that published files carry and no release uses (specification loss.md section 1)."""
+
+
+def load_hyperparameters(name_or_path: str) -> Hyperparameters:
+    """A preset by name, or a YAML file of published or own names.
+
+    A file starts from vedette's defaults, except that keys of the schedule which published files do not know
+    stay at vedette's values. The old key ``giou`` is read as ``box``; ``iou_t``, which no release uses, is left out.
+
+    Raises:
+        ConfigError: unknown preset, unknown key (with the nearest known one), or value out of range.
+    """
+    if name_or_path in PRESETS:
+        return Hyperparameters.parse(PRESETS[name_or_path], where=name_or_path)
+    path = Path(name_or_path)
+    if not path.exists():
+        raise ConfigError(
+            "is neither a preset nor a file", where=f"--hyp {name_or_path}", fix=nearest(name_or_path, PRESETS)
+        )
+    values = {key: value for key, value in read_yaml_mapping(path).items() if key not in _UNUSED_KEYS}
+    if "giou" in values and "box" not in values:
+        values["box"] = values.pop("giou")
+    return Hyperparameters.parse(values, where=path)
