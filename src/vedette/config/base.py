@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -19,19 +20,30 @@ ConfigT = TypeVar("ConfigT", bound="Config")
 class Config(BaseModel):
     """Base of all configuration classes. Frozen; an unknown key is an error that names the nearest one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     @classmethod
-    def parse(cls: type[ConfigT], values: dict[str, Any], *, where: object = "") -> ConfigT:
+    def parse(
+        cls: type[ConfigT],
+        values: Mapping[str, Any],
+        *,
+        where: object = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> ConfigT:
         """Validate ``values``.
+
+        Args:
+            values: field name to value.
+            where: the file or command the values come from, for messages.
+            labels: what to call a field in messages, if not by its name (its flag, say).
 
         Raises:
             ConfigError: with the file and key, what was expected, and the nearest known key.
         """
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise _first_problem(error, cls, where) from None
+            raise _first_problem(error, cls, where, labels or {}) from None
 
     @classmethod
     def load(cls: type[ConfigT], path: Path) -> ConfigT:
@@ -43,9 +55,12 @@ class Config(BaseModel):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _first_problem(error: ValidationError, cls: type[Config], where: object) -> ConfigError:
+def _first_problem(
+    error: ValidationError, cls: type[Config], where: object, labels: Mapping[str, str]
+) -> ConfigError:
     problem = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"]) or cls.__name__
+    path = [str(part) for part in problem["loc"]] or [cls.__name__]
+    key = labels.get(path[0]) or ".".join(path)
     place = f"{where}: {key}" if str(where) else key
     if problem["type"] == "extra_forbidden":
         return ConfigError("unknown key", where=place, fix=nearest(str(problem["loc"][-1]), cls.model_fields))
@@ -86,7 +101,9 @@ def read_yaml_mapping(path: Path) -> dict[str, Any]:
         finally:
             loader.dispose()
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"is not readable YAML ({' '.join(str(error).split())[:200]})", where=path) from None
+        raise ConfigError(
+            f"is not readable YAML ({' '.join(str(error).split())[:200]})", where=path
+        ) from None
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise ConfigError("must hold a mapping of names to values", where=path)
     return document
@@ -103,8 +120,6 @@ def parse_size_hw(value: object) -> object:
             return tuple(value)
         raise ValueError("give one number (square) or two (height width)")
     return (value, value)
-
-
 
 
 SizeHWField = Annotated[tuple[int, int], BeforeValidator(parse_size_hw)]

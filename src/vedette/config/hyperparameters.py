@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from vedette.config.base import Config, read_yaml_mapping
 from vedette.errors import ConfigError, nearest
@@ -20,6 +20,8 @@ Gain = Annotated[float, Field(ge=0.0)]
 
 class Hyperparameters(Config):
     """All numbers that shape learning. The defaults are vedette's own recipe; see ``PRESETS`` for others."""
+
+    model_config = ConfigDict(title="Hyperparameters")
 
     # Optimizer and schedule
     lr0: Annotated[float, Field(gt=0.0, le=10.0)] = 0.01
@@ -149,7 +151,9 @@ def load_hyperparameters(name_or_path: str) -> Hyperparameters:
     path = Path(name_or_path)
     if not path.exists():
         raise ConfigError(
-            "is neither a preset nor a file", where=f"--hyp {name_or_path}", fix=nearest(name_or_path, PRESETS)
+            "is neither a preset nor a file",
+            where=f"--hyp {name_or_path}",
+            fix=nearest(name_or_path, PRESETS),
         )
     values = {key: value for key, value in read_yaml_mapping(path).items() if key not in _UNUSED_KEYS}
     if "giou" in values and "box" not in values:

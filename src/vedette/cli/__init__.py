@@ -1,0 +1,1 @@
+"""Arguments -> configuration -> one call. Flags are generated from the configuration classes."""

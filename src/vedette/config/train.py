@@ -1,0 +1,74 @@
+"""What a training run needs to know: data, model, length, devices, places."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vedette.config.base import Config, SizeHWField
+
+
+class TrainConfig(Config):
+    """Everything about a run except the hyperparameters, which have a class of their own."""
+
+    data: str = Field("", description="Data set: a YAML file, or the name of one that ships with the package")
+    weights: str = Field("", description="Checkpoint to start from; empty: from scratch")
+    cfg: str = Field(
+        "",
+        description="Model to build: a name such as yolov5n, yolov5s@v7.0, or a YAML file; "
+        "empty: that of --weights, else yolov5s",
+        json_schema_extra={"flags": ["--cfg", "--model"]},
+    )
+    hyp: str = Field(
+        "default", description="Hyperparameters: default, yolov5-v4, yolov5-v4-finetune, or a YAML file"
+    )
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(300, description="Passes over the data set")
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = Field(
+        16,
+        description="Pictures per batch, over all devices",
+        json_schema_extra={"flags": ["--batch-size", "--batch", "-b"]},
+    )
+    image_size: SizeHWField = Field(
+        (640, 640),
+        description="Size of the training frames: one number, or height and width",
+        json_schema_extra={"flags": ["--img-size", "--img", "--imgsz"]},
+    )
+    device: str = Field("", description="cpu, 0, cuda:1, mps; empty: the first GPU, else the CPU")
+    precision: Literal["auto", "float32", "bf16", "fp16"] = Field(
+        "auto", description="Arithmetic of the network; weights and their average stay float32"
+    )
+    optimizer: Literal["SGD", "Adam"] = Field("SGD", description="Update rule")
+    adam: bool = Field(False, description="The same as --optimizer Adam")
+    schedule: Literal["cosine", "linear"] = Field("cosine", description="Shape of the learning rate")
+    workers: Annotated[int, Field(ge=-1, le=256)] = Field(
+        -1, description="Processes that load pictures; -1: fitted to the machine. Does not change the result"
+    )
+    threads: Annotated[int, Field(ge=0, le=1024)] = Field(0, description="CPU threads of the network; 0: all")
+    cache: Literal["none", "ram", "disk"] = Field(
+        "none",
+        description="Keep decoded pictures between epochs",
+        json_schema_extra={"flags": ["--cache", "--cache-images"], "bare": "ram"},
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="Seed of everything random")
+    on_bad_label: Literal["skip", "error"] = Field(
+        "skip",
+        description="List bad label rows and leave them out (at most 1 % of all), or stop at the first",
+    )
+    noval: bool = Field(
+        False,
+        description="Measure after the last epoch only",
+        json_schema_extra={"flags": ["--noval", "--notest"]},
+    )
+    nosave: bool = Field(False, description="Write checkpoints after the last epoch only")
+    save_seconds: Annotated[float, Field(ge=0)] = Field(
+        300.0, description="Also save the state inside an epoch after this many seconds; 0: never"
+    )
+    resume: str = Field(
+        "",
+        description="Continue a run: its folder; given alone: the newest run of --project",
+        json_schema_extra={"bare": "last"},
+    )
+    project: str = Field("runs/train", description="Folder that holds the runs")
+    name: str = Field("exp", description="Name of the run; a number is added if it exists")
+    exist_ok: bool = Field(False, description="Write into an existing run folder of that name")

@@ -1,0 +1,147 @@
+"""Confusion matrix of detections: which true class was predicted as which, with a background row and column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from vedette.core.types import IntArray
+from vedette.evaluate.match import Pairs, first_of_each, overlapping_pairs
+from vedette.evaluate.packed import Float64Array, Predictions, Truth, keep_predictions
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionMatrix:
+    """Counts [C + 1, C + 1]: rows are true classes, columns predicted ones; the last of both is background.
+
+    The background column counts true boxes that were missed, the background row boxes predicted where
+    nothing is. The corner of both is always 0.
+
+    Attributes:
+        counts: int64 [C + 1, C + 1].
+        class_names: names of the C classes.
+        confidence: boxes take part whose score is more than this, as in detection.
+        iou_threshold: a prediction is about a true box if their IoU is more than this.
+    """
+
+    counts: IntArray
+    class_names: tuple[str, ...]
+    confidence: float
+    iou_threshold: float
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        """Names of the rows and of the columns."""
+        return (*self.class_names, BACKGROUND)
+
+    def normalised(self) -> Float64Array:
+        """Each row divided by its sum: what became of the true boxes of a class. Rows of zeros stay zero."""
+        sums = self.counts.sum(axis=1, keepdims=True)
+        return self.counts / np.maximum(sums, 1)  # type: ignore[no-any-return]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, axes named."""
+        return {
+            "rows_true": list(self.axis_names),
+            "columns_predicted": list(self.axis_names),
+            "counts": self.counts.tolist(),
+            "confidence": self.confidence,
+            "iou_threshold": self.iou_threshold,
+        }
+
+
+def confusion_matrix(
+    predictions: Predictions,
+    truth: Truth,
+    class_names: Sequence[str],
+    confidence: float = 0.25,
+    iou_threshold: float = 0.45,
+) -> ConfusionMatrix:
+    """Count every picture, those without true boxes or without predictions too.
+
+    Predictions and true boxes are paired one to one whatever their classes, the highest IoU first (of equals
+    the one of the right class, then the higher score). A prediction without a true box is left out if it lies
+    on an ignored box.
+    """
+    classes = len(class_names)
+    predictions = keep_predictions(predictions, predictions.scores > confidence)
+    pairs = overlapping_pairs(predictions, truth, max(iou_threshold, 1e-12))
+    pairs = pairs.where(pairs.overlap > iou_threshold)
+    crowd = truth.ignored[pairs.truth]
+    on_ignored = np.zeros(len(predictions.scores), np.bool_)
+    on_ignored[pairs.prediction[crowd]] = True
+    matched = _one_to_one(pairs.where(~crowd), predictions, truth)
+    counts = np.zeros((classes + 1, classes + 1), np.int64)
+    np.add.at(counts, (truth.class_ids[matched.truth], predictions.class_ids[matched.prediction]), 1)
+    missed = ~truth.ignored
+    missed[matched.truth] = False
+    np.add.at(counts, (truth.class_ids[missed], classes), 1)
+    spurious = ~on_ignored
+    spurious[matched.prediction] = False
+    np.add.at(counts, (classes, predictions.class_ids[spurious]), 1)
+    return ConfusionMatrix(counts, tuple(class_names), confidence, iou_threshold)
+
+
+def _one_to_one(pairs: Pairs, predictions: Predictions, truth: Truth) -> Pairs:
+    """The greedy pairing by falling IoU, found in rounds: pairs that are best for both sides are settled."""
+    wrong = predictions.class_ids[pairs.prediction] != truth.class_ids[pairs.truth]
+    scores = predictions.scores[pairs.prediction]
+    pairs = pairs.where(np.lexsort((pairs.truth, pairs.prediction, -scores, wrong, -pairs.overlap)))
+    settled = [pairs.where(np.zeros(0, np.int64))]
+    while len(pairs.truth):
+        best = np.intersect1d(_first_positions(pairs.prediction), _first_positions(pairs.truth))
+        settled.append(pairs.where(best))
+        pairs = pairs.where(
+            ~np.isin(pairs.prediction, pairs.prediction[best]) & ~np.isin(pairs.truth, pairs.truth[best])
+        )
+    return Pairs(
+        np.concatenate([part.prediction for part in settled]),
+        np.concatenate([part.truth for part in settled]),
+        np.concatenate([part.overlap for part in settled]),
+    )
+
+
+def _first_positions(values: IntArray) -> IntArray:
+    """Where each value occurs first."""
+    order = np.argsort(values, kind="stable")
+    return order[first_of_each(values[order])]
+
+
+def confusion_yolov5(
+    predictions: Predictions,
+    truth: Truth,
+    classes: int,
+    confidence: float = 0.25,
+    iou_threshold: float = 0.45,
+) -> IntArray:
+    """The counts of the reference, omissions included (evaluation.md section 5), [C + 1, C + 1].
+
+    Unlike ``confusion_matrix``: pictures without true boxes or without predictions are skipped, predictions
+    in the wrong place count only in pictures where some other one found a box, and a true box whose best
+    prediction overlaps another one more goes without.
+    """
+    counts = np.zeros((classes + 1, classes + 1), np.int64)
+    seen = (np.diff(predictions.offsets) > 0) & (np.diff(truth.offsets) > 0)
+    predictions = keep_predictions(predictions, predictions.scores > confidence)
+    pairs = overlapping_pairs(predictions, truth, max(iou_threshold, 1e-12), torch.float32)
+    pairs = pairs.where(pairs.overlap > np.float32(iou_threshold))
+    pairs = pairs.where(np.lexsort((pairs.truth, pairs.prediction, -pairs.overlap)))
+    pairs = pairs.where(np.sort(_first_positions(pairs.prediction)))
+    pairs = pairs.where(_first_positions(pairs.truth))
+    np.add.at(counts, (truth.class_ids[pairs.truth], predictions.class_ids[pairs.prediction]), 1)
+    missed = seen[truth.image_rows()]
+    missed[pairs.truth] = False
+    np.add.at(counts, (truth.class_ids[missed], classes), 1)
+    images = predictions.image_rows()
+    with_match = np.zeros(len(seen), np.bool_)
+    with_match[images[pairs.prediction]] = True
+    spurious = with_match[images]
+    spurious[pairs.prediction] = False
+    np.add.at(counts, (classes, predictions.class_ids[spurious]), 1)
+    return counts

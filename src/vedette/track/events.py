@@ -1,0 +1,90 @@
+"""What a run tells its trackers, and what a tracker is.
+
+Events are plain frozen records. A tracker has one method; whatever it raises is reported once and never stops
+or changes a run (see :mod:`vedette.train.events`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+Row = Mapping[str, float | int | None]
+"""One line of ``results.csv``: column name to value, None where nothing was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run begins, or goes on after an interruption (``step`` > 0)."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    hyperparameters: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    """What was found out: model, parameters, pictures, classes, device, precision, optimizer steps, ..."""
+    epochs: int
+    batches_per_epoch: int
+    step: int
+    history: tuple[Row, ...] = ()
+    """Rows of the epochs that a resumed run has already done."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """Progress inside an epoch; sent a few times a second, not for every step."""
+
+    step: int
+    epoch: int
+    batch: int
+    """Batches of this epoch that are done, 1-based."""
+    losses: Mapping[str, float]
+    """Running means over the epoch: box, obj, cls."""
+    images_per_second: float
+    data_wait: float
+    """Share of the time spent waiting for pictures, 0..1."""
+    seconds_left: float
+    """Estimate for the rest of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochDone:
+    """An epoch ended and, where that was due, the model was measured."""
+
+    step: int
+    row: Row
+    history: tuple[Row, ...]
+    """All rows so far, this one last."""
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something worth reading: a warning, a saved file, left-out labels."""
+
+    text: str
+    level: str = "info"
+    """``info`` or ``warning``."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """The run ended; ``summary`` is what ``summary.json`` holds."""
+
+    summary: Mapping[str, Any]
+    history: tuple[Row, ...]
+
+
+Event = RunStarted | StepDone | EpochDone | Note | RunFinished
+
+
+class Tracker(Protocol):
+    """Receives the events of one run, in order, in the thread of the trainer."""
+
+    def handle(self, event: Event) -> None:
+        """Take note of ``event``."""
+
+    def close(self) -> None:
+        """The run is over, whatever its end: flush and release."""

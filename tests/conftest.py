@@ -1,0 +1,65 @@
+"""What every test runs under: no network beyond loopback, no home folder, a cache folder of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+GOLDEN = Path(__file__).resolve().parent / "golden"
+
+# A path below a file: nobody, not even root, can create it.
+_UNWRITABLE_HOME = str(Path(__file__).resolve() / "home")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the tests marked `long`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        return
+    skip = pytest.mark.skip(reason="takes minutes; run with --long")
+    for item in items:
+        if "long" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _isolation(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Child processes inherit the environment, and tests/isolation/sitecustomize.py blocks their network too."""
+    base = tmp_path_factory.mktemp("isolation")
+    os.environ["HOME"] = os.environ["USERPROFILE"] = _UNWRITABLE_HOME
+    os.environ["XDG_CACHE_HOME"] = _UNWRITABLE_HOME
+    os.environ["VEDETTE_CACHE_DIR"] = str(base / "cache")
+    os.environ["MPLCONFIGDIR"] = str(base / "matplotlib")
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        part for part in (str(Path(__file__).parent / "isolation"), os.environ.get("PYTHONPATH", "")) if part
+    )
+    block_network()
+
+
+def block_network() -> None:
+    """Let sockets of this process reach loopback and local sockets only."""
+    original = socket.socket.connect
+
+    def connect(self: socket.socket, address: object) -> None:
+        host = address[0] if isinstance(address, tuple) else ""
+        if self.family in (socket.AF_INET, socket.AF_INET6) and host not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test tried to reach the network: {address!r}")
+        original(self, address)
+
+    socket.socket.connect = connect  # type: ignore[method-assign,assignment]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data sets; tests that need it skip where it is not."""
+    for candidate in (os.environ.get("VEDETTE_DATA_DIR"), REPOSITORY.parent / "shared" / "data"):
+        if candidate and Path(candidate).is_dir():
+            os.environ["VEDETTE_DATA_DIR"] = str(candidate)
+            return Path(candidate)
+    pytest.skip("no real data sets: set VEDETTE_DATA_DIR to the folder that holds bccd, wind-turbines, voc2007")
