@@ -42,6 +42,8 @@ class Hyperparameters(Config):
     """Least length of the warm-up in iterations. The published value is 1000, which a small data set never leaves."""
     warmup_max_fraction: Fraction = 0.1
     """The warm-up never takes more than this part of the run (1 = no limit, as published)."""
+    published_schedule: bool = False
+    """Follow the published schedule to the letter, with its late epochs and discarded gradients."""
     nominal_batch: Annotated[int, Field(ge=0)] = 0
     """Images per optimizer step, reached by accumulating batches; 0 = fitted to the run's length (published: 64)."""
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
@@ -97,6 +99,7 @@ class Hyperparameters(Config):
 _YOLOV5_SCHEDULE: dict[str, Any] = {
     "warmup_min_iterations": 1000,
     "warmup_max_fraction": 1.0,
+    "published_schedule": True,
     "nominal_batch": 64,
     "ema_decay": 0.9999,
     "ema_ramp": 2000.0,

@@ -28,11 +28,10 @@ Rules that every stage shares:
 from __future__ import annotations
 
 import io
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import cv2
 import numpy as np
@@ -212,7 +211,7 @@ def _cannot_open(error: OSError, path: object) -> ImageError:
 
 
 def _check_header(
-    stream: io.BufferedIOBase, where: object, limits: ImageLimits
+    stream: BinaryIO, where: object, limits: ImageLimits
 ) -> tuple[ImageHeader, ImageFile.ImageFile]:
     """Recognise the format, read size and orientation, refuse what the limits exclude."""
     start = stream.read(64)
@@ -321,7 +320,8 @@ def _ends_in_undecoded_grey(raw: bytes, pixels: NDArray[np.uint8], flags: int) -
         return False
     end = raw.rfind(b"\xff\xd9")
     filler = bytes(range(1, 255, 2)) * 8
-    return not np.array_equal(_opencv_decode(raw[:end] + filler + raw[end:], flags), pixels)
+    again = _opencv_decode(raw[:end] + filler + raw[end:], flags)
+    return again is None or not np.array_equal(again, pixels)
 
 
 def _opencv_decode(raw: bytes, flags: int) -> NDArray[np.uint8] | None:
@@ -345,7 +345,7 @@ def _decode_16_bit_colour(raw: bytes, picture: ImageFile.ImageFile, where: objec
         raise ImageError(
             "16-bit samples of a kind that cannot be read", where=where, kind="unsupported-format"
         )
-    pixels = _to_8_bit(samples)
+    pixels = _to_8_bit(samples.astype(np.uint16, copy=False))
     if pixels.shape[2] == 4:
         return _on_background(np.ascontiguousarray(pixels[..., [2, 1, 0, 3]]))
     return np.ascontiguousarray(pixels[..., ::-1])

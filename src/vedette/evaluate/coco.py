@@ -173,4 +173,4 @@ def write_predictions_json(
 
 def image_ids_yolov5(stems: Sequence[str]) -> list[int | str]:
     """Picture ids as the reference makes them: the file's stem, as a number if it is one."""
-    return [int(stem) if stem.isnumeric() else stem for stem in stems]
+    return [int(stem) if stem.isascii() and stem.isdecimal() else stem for stem in stems]

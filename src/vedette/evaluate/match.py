@@ -70,7 +70,7 @@ def overlapping_pairs(
         truth_first, truth_last = truth.offsets[image : image + 2]
         found = torch.from_numpy(predictions.boxes_xyxy_px[first:last]).to(dtype)
         wanted = torch.from_numpy(truth.boxes_xyxy_px[truth_first:truth_last]).to(dtype)
-        overlap = pairwise_iou(found, wanted).nan_to_num_(nan=0.0).double().numpy()  # [n, m]
+        overlap = pairwise_iou(found, wanted).double().numpy()  # [n, m]
         crowd = truth.ignored[truth_first:truth_last]
         if crowd.any():
             overlap[:, crowd] = _covered_part(overlap[:, crowd], found, wanted[torch.from_numpy(crowd)])

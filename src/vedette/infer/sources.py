@@ -40,10 +40,9 @@ class SourceItem:
 
     def load(self, limits: ImageLimits | None = None) -> Image:
         """Read the picture, upright, RGB uint8 [H, W, 3]. Raises ImageError."""
-        if not self.file.is_file():
-            what = "is no regular file" if self.file.exists() else "does not exist"
-            raise ImageError(what, where=self.file, fix="check the path", kind="missing")
-        return read_image(self.file) if limits is None else read_image(self.file, limits=limits)
+        if self.file.exists() and not self.file.is_file():  # opening a pipe would wait for ever
+            raise ImageError("is no regular file", where=self.file, kind="unreadable")
+        return read_image(self.file, limits=limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +95,9 @@ def _resolve(text: str) -> Source:
         return _list_file(path) if path.suffix.lower() == ".txt" else _single_file(path)
     if text.isdecimal():
         raise UsageError("cameras are not read yet", where=f"--source {text}", fix=_SUPPORTED)
-    if glob.has_magic(text):  # glob.glob, because Path.glob takes no absolute pattern
-        return _sort_out(
-            Path(name) for name in sorted(glob.glob(text, recursive=True)) if not Path(name).is_dir()
-        )
+    if glob.has_magic(text):
+        names = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        return _sort_out(Path(name) for name in sorted(names) if not Path(name).is_dir())
     raise DataError("does not exist", where=text or "--source ''", fix=_SUPPORTED)
 
 

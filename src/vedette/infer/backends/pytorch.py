@@ -1,0 +1,92 @@
+"""The PyTorch backend: the fused detector, run eagerly."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from vedette.core.device import Precision, select_dtype
+from vedette.core.types import SizeHW
+from vedette.errors import ModelError
+from vedette.infer.backends import Frames
+from vedette.model.detector import Detector
+from vedette.model.fuse import fuse
+
+_PRECISION_NAMES = {torch.float32: "float32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+_GREY = 114
+
+
+class TorchBackend:
+    """Runs a fused copy of a detector.
+
+    Args:
+        detector: the detector; it is copied, not changed.
+        device: where to run.
+        precision: number format of the network's weights and layers; decoding is float32 always.
+        channels_last: keep the channels of a pixel together in memory, which convolutions prefer.
+
+    Raises:
+        UsageError: the device has no such precision.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        device: torch.device | str = "cpu",
+        precision: Precision = "float32",
+        channels_last: bool = True,
+    ) -> None:
+        self._device = torch.device(device)
+        self._dtype = select_dtype(precision, self._device)
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        fused = fuse(detector).requires_grad_(False).eval()
+        self._strides = tuple(int(stride) for stride in fused.strides)
+        self._classes = int(fused.classes)
+        self._detector = fused.to(device=self._device, dtype=self._dtype, memory_format=self._format)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels a cell of each output level."""
+        return self._strides
+
+    @property
+    def classes(self) -> int:
+        """Number of classes C."""
+        return self._classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs and predictions are."""
+        return self._device
+
+    @property
+    def precision(self) -> str:
+        """Number format of the network."""
+        return _PRECISION_NAMES[self._dtype]
+
+    @torch.inference_mode()
+    def infer(self, frames: Frames) -> torch.Tensor:
+        """Decoded predictions float32 [B, N, 5+C] of frames, RGB uint8 [B, H, W, 3]. Raises ModelError."""
+        images = self._normalise(_checked(frames, max(self._strides)))
+        return self._detector.head.decode(self._detector(images))
+
+    def warm_up(self, frame_hw: SizeHW, batch_size: int = 1) -> None:
+        """Run once on grey frames of that size."""
+        self.infer(torch.full((batch_size, *frame_hw, 3), _GREY, dtype=torch.uint8))
+
+    def _normalise(self, frames: torch.Tensor) -> torch.Tensor:
+        """Float [B, 3, H, W] in 0..1 on the device; only a byte a value travels there."""
+        images = frames.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+        # 0..255 are exact in every format; the division rounds once.
+        return images.to(self._dtype, memory_format=self._format).div_(255)
+
+
+def _checked(frames: Frames, stride: int) -> torch.Tensor:
+    if isinstance(frames, np.ndarray):
+        # A read-only array cannot be wrapped without a warning.
+        frames = torch.from_numpy(np.require(frames, requirements=["C", "W"]))
+    if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+        raise ModelError(f"frames are {frames.dtype} {list(frames.shape)}, expected torch.uint8 [B, H, W, 3]")
+    if not all(side and side % stride == 0 for side in frames.shape[1:3]):
+        raise ModelError(f"frames are {frames.shape[1]}x{frames.shape[2]}, expected multiples of {stride}")
+    return frames

@@ -1,0 +1,225 @@
+"""Pictures to detections: letterbox, network, suppression, back to picture pixels.
+
+Everything that looks at pictures with a trained detector (validation while training, ``val``, ``detect``) goes
+through :class:`Predictor`, so that none can differ from another in letterbox, number format or suppression.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vedette.checkpoint.deployable import load_detector
+from vedette.core.device import Precision, select_device
+from vedette.core.letterbox import Letterbox, LetterboxPolicy, round_up_to_stride
+from vedette.core.nms import NmsSettings, non_max_suppression
+from vedette.core.types import Detections, Image
+from vedette.errors import ModelError, UsageError
+from vedette.infer.backends import Backend, Frames
+from vedette.infer.backends.pytorch import TorchBackend
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPicture:
+    """A picture in its frame, ready for the network.
+
+    Attributes:
+        frame: RGB uint8 [H, W, 3].
+        placement: where the picture lies in it.
+        path: where the picture came from, or "".
+        milliseconds: time spent so far, by stage.
+    """
+
+    frame: Image
+    placement: Letterbox
+    path: str = ""
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+
+class Predictor:
+    """A backend with its preprocessing contract, class names and suppression. Stateless: threads may share one.
+
+    Args:
+        backend: runs the network.
+        letterbox: how pictures become frames. A size that is no multiple of the largest stride is raised to the
+            next one, with a logged warning.
+        class_names: one a class.
+        nms: which predictions become detections.
+
+    Raises:
+        ModelError: the number of names is not the backend's number of classes.
+        UsageError: a class to keep does not exist.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        letterbox: LetterboxPolicy,
+        class_names: Sequence[str],
+        nms: NmsSettings | None = None,
+    ) -> None:
+        self.backend = backend
+        self.class_names = tuple(class_names)
+        self.nms = nms or NmsSettings()
+        self.letterbox = fit_to_strides(letterbox, backend.strides)
+        if len(self.class_names) != backend.classes:
+            raise ModelError(
+                f"there are {len(self.class_names)} class names for a detector of {backend.classes} classes"
+            )
+        unknown = [number for number in self.nms.class_ids or () if not 0 <= number < backend.classes]
+        if unknown:
+            raise UsageError(
+                f"there is no class {unknown[0]}",
+                where="--classes",
+                fix=f"the detector has classes 0 to {backend.classes - 1}",
+            )
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "",
+        precision: Precision = "float32",
+        nms: NmsSettings | None = None,
+    ) -> Predictor:
+        """The predictor of a deployable checkpoint, with the names and the letterbox it carries.
+
+        Raises:
+            CheckpointError: the file is missing, damaged or foreign.
+            UsageError: there is no such device, or it has no such precision.
+        """
+        chosen = select_device(device)
+        loaded = load_detector(Path(path))
+        return cls(TorchBackend(loaded.detector, chosen, precision), loaded.letterbox, loaded.class_names, nms)
+
+    def with_settings(
+        self, *, nms: NmsSettings | None = None, letterbox: LetterboxPolicy | None = None
+    ) -> Predictor:
+        """A predictor with other settings that shares this one's network."""
+        return Predictor(self.backend, letterbox or self.letterbox, self.class_names, nms or self.nms)
+
+    def predict(self, images: Sequence[Image], paths: Sequence[str] | None = None) -> list[Detections]:
+        """Detections of pictures, in their order.
+
+        Args:
+            images: RGB uint8 [H, W, 3], of any sizes.
+            paths: what to call them, one each.
+
+        Returns:
+            One value a picture; boxes in its pixels, clipped to it, not rounded. A box that lies wholly outside
+            the picture, in the padding of the frame, is none. Results do not depend on what else is in the
+            batch, beyond the rounding of float32 sums.
+
+        Raises:
+            ModelError: a picture has another shape or type, or the network's output is not a number.
+        """
+        names = [""] * len(images) if paths is None else list(paths)
+        return self.detect(
+            [self.prepare(image, path=name) for image, name in zip(images, names, strict=True)]
+        )
+
+    def prepare(self, image: Image, *, path: str = "", decode_milliseconds: float = 0.0) -> PreparedPicture:
+        """Letterbox one picture; what a thread does ahead of :meth:`detect`. Raises ModelError."""
+        started = time.perf_counter()
+        if image.ndim != 3:
+            raise ModelError(f"the picture has shape {list(image.shape)}, expected [H, W, 3]", where=path)
+        placement = self.letterbox.place((image.shape[0], image.shape[1]))
+        frame = placement.apply(image)
+        milliseconds = {"decode": decode_milliseconds, "preprocess": _milliseconds_since(started)}
+        return PreparedPicture(frame, placement, path, milliseconds)
+
+    def detect(self, pictures: Sequence[PreparedPicture]) -> list[Detections]:
+        """Detections of prepared pictures, in their order; frames of one size go through the network together."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for position, picture in enumerate(pictures):
+            groups.setdefault(picture.frame.shape, []).append(position)
+        found: dict[int, Detections] = {}
+        for positions in groups.values():
+            group = [pictures[position] for position in positions]
+            found.update(zip(positions, self._detect_group(group), strict=True))
+        return [found[position] for position in range(len(pictures))]
+
+    def infer_frames(self, frames: Frames) -> list[torch.Tensor]:
+        """Detections of ready frames, in frame pixels.
+
+        Args:
+            frames: RGB uint8 [B, H, W, 3]; sides are multiples of the largest stride.
+
+        Returns:
+            One float32 tensor [n, 6] a frame: x1, y1, x2, y2, score, class; best first; not clipped.
+
+        Raises:
+            ModelError: frames of another shape or type, or the network's output is not a number.
+        """
+        return self._suppress(self.backend.infer(frames))
+
+    def _detect_group(self, group: Sequence[PreparedPicture]) -> list[Detections]:
+        started = time.perf_counter()
+        predictions = self.backend.infer(np.stack([picture.frame for picture in group]))
+        _wait_for(self.backend.device)
+        inference = _milliseconds_since(started) / len(group)
+        started = time.perf_counter()
+        rows = [found.cpu() for found in self._suppress(predictions)]
+        mapped = [_map_back(found, picture.placement) for found, picture in zip(rows, group, strict=True)]
+        shared = {"inference": inference, "postprocess": _milliseconds_since(started) / len(group)}
+        return [
+            Detections(
+                boxes_xyxy_px=found[:, :4].numpy(),
+                scores=found[:, 4].numpy(),
+                class_ids=found[:, 5].to(torch.int64).numpy(),
+                class_names=self.class_names,
+                size_hw=picture.placement.source_hw,
+                path=picture.path,
+                milliseconds={**picture.milliseconds, **shared},
+            )
+            for found, picture in zip(mapped, group, strict=True)
+        ]
+
+    def _suppress(self, predictions: torch.Tensor) -> list[torch.Tensor]:
+        # Comparisons with NaN are false, so that a broken network would look like one that finds nothing.
+        if bool(predictions[..., 4].isnan().any()):
+            raise ModelError(
+                f"the network's output is not a number (precision {self.backend.precision})",
+                fix="check the weights, or use --precision float32",
+            )
+        return non_max_suppression(predictions, self.nms)
+
+
+def fit_to_strides(policy: LetterboxPolicy, strides: Sequence[int]) -> LetterboxPolicy:
+    """The policy with its size and stride raised to what a network of these strides takes."""
+    largest = max(strides)
+    stride = round_up_to_stride(policy.stride, largest)
+    size_hw = (round_up_to_stride(policy.size_hw[0], largest), round_up_to_stride(policy.size_hw[1], largest))
+    if size_hw != policy.size_hw:
+        _log.warning(
+            "image size %dx%d is raised to %dx%d, multiples of the stride %d", *policy.size_hw, *size_hw, largest
+        )
+    return replace(policy, size_hw=size_hw, stride=stride)
+
+
+def _map_back(found: torch.Tensor, placement: Letterbox) -> torch.Tensor:
+    """Rows in picture pixels, clipped, without those that have no area in the picture."""
+    boxes = placement.boxes_to_source(found[:, :4])
+    inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return torch.cat((boxes, found[:, 4:]), dim=1)[inside]
+
+
+def _wait_for(device: torch.device) -> None:
+    """Let the device finish, so that its time is counted where it is spent."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _milliseconds_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000.0
