@@ -81,6 +81,10 @@ class DetectConfig(Config):
         description="Pictures that go through the network together",
         json_schema_extra=_flags("--batch-size", "--batch"),
     )
+    workers: Annotated[int, Field(ge=0, le=256)] = Field(
+        0,
+        description="Threads that read pictures ahead of the network; 0: fitted to the machine",
+    )
     threads: Annotated[int, Field(ge=0, le=1024)] = Field(
         0,
         description="CPU threads of the network; 0: as many as PyTorch chooses",

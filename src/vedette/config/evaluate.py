@@ -45,15 +45,19 @@ class EvaluateConfig(Config):
     max_detections: Annotated[int, Field(ge=1, le=30_000)] = Field(
         300,
         description="Most boxes per picture",
-        json_schema_extra={"flags": ["--max-detections", "--max-det"]},
+        json_schema_extra={"flags": ["--max-det"]},
     )
     confusion_conf: Threshold = Field(
         0.25, description="Score from which a box enters the confusion matrix and the background figures"
     )
+    on_bad_label: Literal["skip", "error"] = Field(
+        "skip",
+        description="List bad label rows and leave them out (at most 1 % of all), or stop at the first",
+    )
     single_cls: bool = Field(False, description="Treat all classes as one")
     device: str = Field("", description="cpu, 0, cuda:1, mps; empty: the first GPU, else the CPU")
     precision: Literal["auto", "float32", "bf16", "fp16"] = Field(
-        "auto", description="Arithmetic of the network"
+        "float32", description="Arithmetic of the network; boxes are decoded in float32 always"
     )
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Threads that read pictures ahead")
     threads: Annotated[int, Field(ge=0, le=1024)] = Field(0, description="CPU threads of the network; 0: all")

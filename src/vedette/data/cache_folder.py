@@ -11,9 +11,9 @@ CACHE_VARIABLE = "VEDETTE_CACHE_DIR"
 
 
 def cache_folder(environment: Mapping[str, str] | None = None, platform: str = sys.platform) -> Path | None:
-    """The cache folder of this user; it need not exist.
+    r"""The cache folder of this user; it need not exist.
 
-    ``VEDETTE_CACHE_DIR`` decides if set. Otherwise the platform's convention: ``%LOCALAPPDATA%\\vedette`` on
+    ``VEDETTE_CACHE_DIR`` decides if set. Otherwise the platform's convention: ``%LOCALAPPDATA%\vedette`` on
     Windows, ``~/Library/Caches/vedette`` on macOS, ``$XDG_CACHE_HOME/vedette`` or ``~/.cache/vedette``
     elsewhere.
 

@@ -129,7 +129,7 @@ class Defect:
         """``path:line: kind: text``, on one line."""
         return f"{self.place}: {self.kind}: {printable(self.text)}"
 
-    def record(self) -> dict[str, str | int]:
+    def to_json(self) -> dict[str, str | int]:
         """JSON-ready: ``path``, ``line``, ``kind``, ``text``."""
         return asdict(self)
 

@@ -28,17 +28,13 @@ Rules that every stage shares:
 from __future__ import annotations
 
 import io
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import (
     BmpImagePlugin,
-    Image,
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
@@ -46,7 +42,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from vedette.data.headers import exif_orientation, jpeg_is_complete, png_bit_depth, sniff_format, webp_canvas
+from vedette.data.headers import exif_orientation, png_bit_depth, sniff_format, webp_canvas
+from vedette.data.pixels import decode_16_bit, decode_jpeg, decode_with_pillow, orient
 from vedette.errors import ImageError
 
 if TYPE_CHECKING:
@@ -66,7 +63,6 @@ IMAGE_KINDS: Final = (
 )
 
 IMAGE_FORMATS: Final = ("jpeg", "png", "webp", "bmp", "tiff")
-TRANSPARENT_BACKGROUND: Final = 255
 
 # Plugins are called directly: Image.open would try every installed format and warn on its own size limit.
 _PLUGINS: Final[dict[str, type[ImageFile.ImageFile]]] = {
@@ -75,14 +71,6 @@ _PLUGINS: Final[dict[str, type[ImageFile.ImageFile]]] = {
     "webp": WebPImagePlugin.WebPImageFile,
     "bmp": BmpImagePlugin.BmpImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
-}
-
-# cv2 calls the reduced colour reads BGR; the grey ones carry the scale alone and combine with IMREAD_COLOR_RGB.
-_REDUCED_FLAGS: Final = {
-    1: 0,
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 
 
@@ -174,21 +162,12 @@ def decode_image(
         raise _too_many_bytes(len(raw), where, limits)
     header, picture = _check_header(io.BytesIO(raw), where, limits)
     if header.format == "jpeg" and header.mode in ("RGB", "L"):
-        pixels = _decode_jpeg(raw, where, reduce)
+        pixels = decode_jpeg(raw, where, reduce)
     elif header.bit_depth == 16 and header.mode not in ("I;16", "I;16B", "I;16L"):
-        pixels = _decode_16_bit_colour(raw, picture, where)
+        pixels = decode_16_bit(raw, picture, where)
     else:
-        pixels = _decode_with_pillow(picture, where)
+        pixels = decode_with_pillow(picture, where)
     return np.ascontiguousarray(orient(pixels, header.orientation))
-
-
-def orient(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Turn and mirror [H, W, ...] as an EXIF orientation of 1..8 says; returns a view."""
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    mirrored_rows = orientation in (3, 4, 7, 8)
-    mirrored_columns = orientation in (2, 3, 6, 7)
-    return pixels[:: -1 if mirrored_rows else 1, :: -1 if mirrored_columns else 1]
 
 
 def _check_file_size(path: Path | str, limits: ImageLimits) -> None:
@@ -295,118 +274,3 @@ def _bit_depth(picture: ImageFile.ImageFile, start: bytes) -> int:
         bits = picture.tag_v2.get(258, 8)
         return int(max(bits) if isinstance(bits, tuple) else bits)
     return 8
-
-
-def _decode_jpeg(raw: bytes, where: object, reduce: int) -> NDArray[np.uint8]:
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED_FLAGS[reduce]
-    if not jpeg_is_complete(raw):
-        raise ImageError("the JPEG data end early", where=where, kind="truncated")
-    pixels = _opencv_decode(raw, flags)
-    if pixels is None:
-        raise ImageError("the JPEG data are damaged", where=where, kind="unreadable")
-    if _ends_in_undecoded_grey(raw, pixels, flags):
-        raise ImageError("the JPEG data end early", where=where, kind="truncated")
-    return pixels
-
-
-def _ends_in_undecoded_grey(raw: bytes, pixels: NDArray[np.uint8], flags: int) -> bool:
-    """Whether the decoder ran out of data in spite of an end marker.
-
-    It then leaves the remaining blocks at grey 128. A picture may really end in that grey, so a suspect is decoded
-    once more with bytes put in before the end marker: a complete picture does not change by that, one that ran
-    out of data takes them for picture content.
-    """
-    if not (pixels[-1, -1] == 128).all():
-        return False
-    end = raw.rfind(b"\xff\xd9")
-    filler = bytes(range(1, 255, 2)) * 8
-    again = _opencv_decode(raw[:end] + filler + raw[end:], flags)
-    return again is None or not np.array_equal(again, pixels)
-
-
-def _opencv_decode(raw: bytes, flags: int) -> NDArray[np.uint8] | None:
-    try:
-        pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
-    except cv2.error:
-        return None
-    return pixels  # type: ignore[return-value]  # cv2 declares any dtype; these flags give uint8
-
-
-def _decode_16_bit_colour(raw: bytes, picture: ImageFile.ImageFile, where: object) -> NDArray[np.uint8]:
-    """16-bit RGB(A): Pillow would cut off the low byte, so OpenCV decodes and the samples are scaled."""
-    _verify(picture, where)
-    try:
-        samples = cv2.imdecode(
-            np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-    except cv2.error:
-        samples = None
-    if samples is None or samples.dtype != np.uint16 or samples.ndim != 3:
-        raise ImageError(
-            "16-bit samples of a kind that cannot be read", where=where, kind="unsupported-format"
-        )
-    pixels = _to_8_bit(samples.astype(np.uint16, copy=False))
-    if pixels.shape[2] == 4:
-        return _on_background(np.ascontiguousarray(pixels[..., [2, 1, 0, 3]]))
-    return np.ascontiguousarray(pixels[..., ::-1])
-
-
-def _verify(picture: ImageFile.ImageFile, where: object) -> None:
-    """Check sums of a PNG; for other formats this does little, and decoding itself has to fail."""
-    try:
-        picture.verify()
-    except Exception as error:  # a parser facing hostile bytes
-        raise ImageError(f"damaged ({error})", where=where, kind="unreadable") from None
-
-
-def _decode_with_pillow(picture: ImageFile.ImageFile, where: object) -> NDArray[np.uint8]:
-    try:
-        picture.load()
-        return _to_rgb(picture, where)
-    except ImageError:
-        raise
-    except (OSError, EOFError, SyntaxError, ValueError, zlib.error) as error:
-        truncated = "truncated" in str(error).lower() or isinstance(error, EOFError)
-        kind = "truncated" if truncated else "unreadable"
-        raise ImageError(f"cannot be decoded ({error})", where=where, kind=kind) from None
-    except Exception as error:  # a parser facing hostile bytes
-        raise ImageError(f"cannot be decoded ({error})", where=where, kind="unreadable") from None
-
-
-def _to_rgb(picture: Image.Image, where: object) -> NDArray[np.uint8]:
-    if picture.mode.startswith("I;16"):
-        grey = _to_8_bit(np.asarray(picture).astype(np.uint16))
-        return np.repeat(grey[..., None], 3, axis=2)
-    if picture.mode not in (
-        "1",
-        "L",
-        "P",
-        "RGB",
-        "RGBA",
-        "RGBX",
-        "LA",
-        "La",
-        "PA",
-        "RGBa",
-        "CMYK",
-        "YCbCr",
-        "LAB",
-    ):
-        raise ImageError(
-            f"samples of type {picture.mode} are not supported", where=where, kind="unsupported-format"
-        )
-    if picture.has_transparency_data:
-        return _on_background(np.asarray(picture.convert("RGBA")))
-    return np.asarray(picture.convert("RGB"))
-
-
-def _to_8_bit(samples: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """0..65535 to 0..255, rounded to nearest."""
-    return ((samples.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-
-
-def _on_background(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Composite RGBA [H, W, 4] on the background, rounded to nearest."""
-    alpha = rgba[..., 3:].astype(np.uint16)
-    mixed = rgba[..., :3] * alpha + TRANSPARENT_BACKGROUND * (255 - alpha)
-    return ((mixed + 127) // 255).astype(np.uint8)

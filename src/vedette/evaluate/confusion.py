@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vedette.core.types import IntArray
+from vedette.core.types import BoolArray, IntArray
 from vedette.evaluate.match import Pairs, first_of_each, overlapping_pairs
 from vedette.evaluate.packed import Float64Array, Predictions, Truth, keep_predictions
 
@@ -77,15 +77,29 @@ def confusion_matrix(
     on_ignored = np.zeros(len(predictions.scores), np.bool_)
     on_ignored[pairs.prediction[crowd]] = True
     matched = _one_to_one(pairs.where(~crowd), predictions, truth)
-    counts = np.zeros((classes + 1, classes + 1), np.int64)
-    np.add.at(counts, (truth.class_ids[matched.truth], predictions.class_ids[matched.prediction]), 1)
     missed = ~truth.ignored
     missed[matched.truth] = False
-    np.add.at(counts, (truth.class_ids[missed], classes), 1)
     spurious = ~on_ignored
     spurious[matched.prediction] = False
-    np.add.at(counts, (classes, predictions.class_ids[spurious]), 1)
+    counts = _count(predictions, truth, matched, missed, spurious, classes)
     return ConfusionMatrix(counts, tuple(class_names), confidence, iou_threshold)
+
+
+def _count(
+    predictions: Predictions,
+    truth: Truth,
+    matched: Pairs,
+    missed: BoolArray,
+    spurious: BoolArray,
+    classes: int,
+) -> IntArray:
+    """Counts [C + 1, C + 1] of pairs, missed true boxes [M] and predictions of nothing [N]."""
+    side = classes + 1
+    cells = truth.class_ids[matched.truth] * side + predictions.class_ids[matched.prediction]
+    counts = np.bincount(cells, minlength=side * side).reshape(side, side)
+    counts[:, classes] += np.bincount(truth.class_ids[missed], minlength=side)
+    counts[classes] += np.bincount(predictions.class_ids[spurious], minlength=side)
+    return counts
 
 
 def _one_to_one(pairs: Pairs, predictions: Predictions, truth: Truth) -> Pairs:
@@ -126,7 +140,6 @@ def confusion_yolov5(
     in the wrong place count only in pictures where some other one found a box, and a true box whose best
     prediction overlaps another one more goes without.
     """
-    counts = np.zeros((classes + 1, classes + 1), np.int64)
     seen = (np.diff(predictions.offsets) > 0) & (np.diff(truth.offsets) > 0)
     predictions = keep_predictions(predictions, predictions.scores > confidence)
     pairs = overlapping_pairs(predictions, truth, max(iou_threshold, 1e-12), torch.float32)
@@ -134,14 +147,11 @@ def confusion_yolov5(
     pairs = pairs.where(np.lexsort((pairs.truth, pairs.prediction, -pairs.overlap)))
     pairs = pairs.where(np.sort(_first_positions(pairs.prediction)))
     pairs = pairs.where(_first_positions(pairs.truth))
-    np.add.at(counts, (truth.class_ids[pairs.truth], predictions.class_ids[pairs.prediction]), 1)
     missed = seen[truth.image_rows()]
     missed[pairs.truth] = False
-    np.add.at(counts, (truth.class_ids[missed], classes), 1)
     images = predictions.image_rows()
     with_match = np.zeros(len(seen), np.bool_)
     with_match[images[pairs.prediction]] = True
     spurious = with_match[images]
     spurious[pairs.prediction] = False
-    np.add.at(counts, (classes, predictions.class_ids[spurious]), 1)
-    return counts
+    return _count(predictions, truth, pairs, missed, spurious, classes)

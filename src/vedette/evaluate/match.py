@@ -7,6 +7,7 @@ everything after that is done for all pictures at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -112,7 +113,7 @@ def match_coco(predictions: Predictions, truth: Truth, iou_threshold: float = 0.
     taken = np.zeros(len(truth.class_ids), np.bool_)
     bounds = np.searchsorted(turn, np.arange(turn[-1] + 2)) if len(turn) else np.zeros(1, np.int64)
     # All predictions that have the same turn belong to different pictures or classes: they cannot collide.
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, last in pairwise(bounds):
         free = first + np.flatnonzero(~taken[pairs.truth[first:last]] | crowd[first:last])
         best = free[first_of_each(pairs.prediction[free])]
         result.truth[pairs.prediction[best]] = pairs.truth[best]

@@ -58,7 +58,10 @@ class OperatingPoint:
 
 
 def _json_list(values: Float64Array) -> list[Any]:
-    return np.where(np.isnan(values), None, values.astype(object)).tolist()  # type: ignore[no-any-return]
+    items = values.astype(object)
+    items[np.isnan(values)] = None
+    result: list[Any] = items.tolist()
+    return result
 
 
 def confidence_curves(

@@ -20,8 +20,11 @@ from vedette.core.letterbox import Letterbox, LetterboxPolicy
 from vedette.core.types import FloatArray, Image, IntArray, SizeHW
 from vedette.evaluate.packed import Float64Array, Truth
 
-MAX_BATCH_PIXELS = 100_000_000
-"""Pixels of the decoded pictures of one batch (300 MB); a batch of very large pictures gets fewer of them."""
+YOLOV5_PAD = 0.5
+"""Padding of the reference's frames in validation, in strides, before rounding up."""
+
+YOLOV5_CLASS_OFFSET = 4096.0
+"""How far the reference moves the boxes of neighbouring classes apart in suppression (inference.md section 3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +45,15 @@ def plan_batches(sizes_hw: IntArray, letterbox: LetterboxPolicy, batch_size: int
     groups: dict[SizeHW, list[int]] = {}
     for position, (height, width) in enumerate(sizes_hw.tolist()):
         groups.setdefault(letterbox.place((height, width)).frame_hw, []).append(position)
-    pixels = sizes_hw.prod(axis=1, dtype=np.int64)
-    batches = []
-    for frame_hw, positions in groups.items():
-        first, load = 0, 0
-        for place, position in enumerate(positions):
-            load += int(pixels[position])
-            if place > first and (place - first >= batch_size or load > MAX_BATCH_PIXELS):
-                batches.append(PlannedBatch(np.array(positions[first:place]), frame_hw))
-                first, load = place, int(pixels[position])
-        batches.append(PlannedBatch(np.array(positions[first:]), frame_hw))
-    return batches
+    return [
+        PlannedBatch(np.array(positions[first : first + batch_size]), frame_hw)
+        for frame_hw, positions in groups.items()
+        for first in range(0, len(positions), batch_size)
+    ]
 
 
 def plan_batches_yolov5(
-    sizes_hw: IntArray, batch_size: int, long_side: int, stride: int, pad: float = 0.5
+    sizes_hw: IntArray, batch_size: int, long_side: int, stride: int, pad: float = YOLOV5_PAD
 ) -> list[PlannedBatch]:
     """The reference's rectangular batches of pictures [n, 2], by rising height / width.
 
@@ -65,7 +62,7 @@ def plan_batches_yolov5(
         batch_size: pictures per batch.
         long_side: what the longer side of a picture is scaled to.
         stride: largest stride of the network.
-        pad: added to both sides of a frame, in strides, before rounding up: 0.5 in validation.
+        pad: added to both sides of a frame, in strides, before rounding up.
     """
     aspect = sizes_hw[:, 0] / sizes_hw[:, 1]
     order = np.argsort(aspect, kind="stable")

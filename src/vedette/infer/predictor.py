@@ -18,7 +18,7 @@ import torch
 from vedette.checkpoint.deployable import load_detector
 from vedette.core.device import Precision, select_device
 from vedette.core.letterbox import Letterbox, LetterboxPolicy, round_up_to_stride
-from vedette.core.nms import NmsSettings, non_max_suppression
+from vedette.core.nms import NmsSettings, suppress
 from vedette.core.types import Detections, Image
 from vedette.errors import ModelError, UsageError
 from vedette.infer.backends import Backend, Frames
@@ -99,7 +99,9 @@ class Predictor:
         """
         chosen = select_device(device)
         loaded = load_detector(Path(path))
-        return cls(TorchBackend(loaded.detector, chosen, precision), loaded.letterbox, loaded.class_names, nms)
+        return cls(
+            TorchBackend(loaded.detector, chosen, precision), loaded.letterbox, loaded.class_names, nms
+        )
 
     def with_settings(
         self, *, nms: NmsSettings | None = None, letterbox: LetterboxPolicy | None = None
@@ -185,13 +187,18 @@ class Predictor:
         ]
 
     def _suppress(self, predictions: torch.Tensor) -> list[torch.Tensor]:
-        # Comparisons with NaN are false, so that a broken network would look like one that finds nothing.
-        if bool(predictions[..., 4].isnan().any()):
+        results = suppress(predictions, self.nms)
+        if any(result.non_finite_rows for result in results):
             raise ModelError(
                 f"the network's output is not a number (precision {self.backend.precision})",
                 fix="check the weights, or use --precision float32",
             )
-        return non_max_suppression(predictions, self.nms)
+        if not all(result.complete for result in results):
+            _log.warning(
+                "more than %d candidates in a picture: its weakest boxes may be missing",
+                self.nms.max_candidates,
+            )
+        return [result.detections for result in results]
 
 
 def fit_to_strides(policy: LetterboxPolicy, strides: Sequence[int]) -> LetterboxPolicy:
@@ -201,7 +208,10 @@ def fit_to_strides(policy: LetterboxPolicy, strides: Sequence[int]) -> Letterbox
     size_hw = (round_up_to_stride(policy.size_hw[0], largest), round_up_to_stride(policy.size_hw[1], largest))
     if size_hw != policy.size_hw:
         _log.warning(
-            "image size %dx%d is raised to %dx%d, multiples of the stride %d", *policy.size_hw, *size_hw, largest
+            "image size %dx%d is raised to %dx%d, multiples of the stride %d",
+            *policy.size_hw,
+            *size_hw,
+            largest,
         )
     return replace(policy, size_hw=size_hw, stride=stride)
 

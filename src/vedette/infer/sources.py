@@ -86,6 +86,8 @@ def iterate(source: str | Path | Sequence[str | Path]) -> Iterator[SourceItem]:
 
 
 def _resolve(text: str) -> Source:
+    if not text.strip():
+        raise UsageError("is empty", where="--source", fix=_SUPPORTED)
     if _URL.match(text):
         raise UsageError("streams and addresses are not read yet", where=f"--source {text}", fix=_SUPPORTED)
     path = Path(text)
@@ -98,7 +100,7 @@ def _resolve(text: str) -> Source:
     if glob.has_magic(text):
         names = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
         return _sort_out(Path(name) for name in sorted(names) if not Path(name).is_dir())
-    raise DataError("does not exist", where=text or "--source ''", fix=_SUPPORTED)
+    raise DataError("does not exist", where=text, fix=_SUPPORTED)
 
 
 def _single_file(path: Path) -> Source:

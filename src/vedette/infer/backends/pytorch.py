@@ -68,7 +68,8 @@ class TorchBackend:
     def infer(self, frames: Frames) -> torch.Tensor:
         """Decoded predictions float32 [B, N, 5+C] of frames, RGB uint8 [B, H, W, 3]. Raises ModelError."""
         images = self._normalise(_checked(frames, max(self._strides)))
-        return self._detector.head.decode(self._detector(images))
+        predictions: torch.Tensor = self._detector.head.decode(self._detector(images))
+        return predictions
 
     def warm_up(self, frame_hw: SizeHW, batch_size: int = 1) -> None:
         """Run once on grey frames of that size."""

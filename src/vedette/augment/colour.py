@@ -1,0 +1,90 @@
+"""Hue, saturation and brightness jitter. Rules: data.md, section 10."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from vedette.config.hyperparameters import Hyperparameters
+    from vedette.core.types import Image
+
+HSV_DRAWS: Final = 3
+GAIN_STEPS: Final = 1024
+"""Gains are multiples of 1/1024, finer than 8-bit samples resolve, so that fixed-point arithmetic is exact."""
+
+HUES: Final = 180
+# Turns rounding to nearest into rounding down, for products that are multiples of 1/1024.
+_ROUND_DOWN: Final = -0.5 + 0.5 / GAIN_STEPS
+
+
+@dataclass(frozen=True, slots=True)
+class HsvChoice:
+    """Factors on hue, saturation and brightness; 1 leaves them as they are."""
+
+    hue: float = 1.0
+    saturation: float = 1.0
+    value: float = 1.0
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether all factors are 1; the picture then need not go through HSV, which loses a little."""
+        return self.hue == self.saturation == self.value == 1.0
+
+
+def choose_hsv(uniform: NDArray[np.float64], hyperparameters: Hyperparameters) -> HsvChoice:
+    """Turn ``HSV_DRAWS`` numbers in [0, 1) into factors 1 +- gain."""
+    gains = (hyperparameters.hsv_h, hyperparameters.hsv_s, hyperparameters.hsv_v)
+    factors = (
+        round((1.0 + (2.0 * float(draw) - 1.0) * gain) * GAIN_STEPS) / GAIN_STEPS
+        for draw, gain in zip(uniform, gains, strict=True)
+    )
+    return HsvChoice(*factors)
+
+
+def hsv_tables(choice: HsvChoice) -> NDArray[np.uint8]:
+    """What becomes of each 8-bit hue, saturation and value: uint8 [3, 256]."""
+    values = np.arange(256, dtype=np.float64)
+    return np.stack(
+        [
+            (values * choice.hue) % HUES,
+            np.clip(values * choice.saturation, 0, 255),
+            np.clip(values * choice.value, 0, 255),
+        ]
+    ).astype(np.uint8)
+
+
+def plain_jitter_hsv(image: NDArray[np.uint8], choice: HsvChoice) -> Image:
+    """Colour jitter by tables, as published.
+
+    Args:
+        image: RGB or RGBX uint8 [H, W, 3 or 4].
+        choice: the factors.
+
+    Returns:
+        RGB uint8 [H, W, 3], a new array.
+    """
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    hsv = cv2.LUT(hsv, np.ascontiguousarray(hsv_tables(choice).T)[None])
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # type: ignore[return-value]  # uint8 in, uint8 out
+
+
+def jitter_hsv(image: NDArray[np.uint8], choice: HsvChoice) -> Image:
+    """The same as :func:`plain_jitter_hsv`, faster; differs by at most one level, where hue passes the full turn.
+
+    Multiplying three channels in fixed point takes a quarter of the time of looking them up. It is exact for
+    multiples of 1/1024. Hues of 180 and more are left to the conversion back, which takes them as angles.
+    """
+    fits = choice.hue * (HUES - 1) < 256 and choice.hue * GAIN_STEPS == round(choice.hue * GAIN_STEPS)
+    if not fits:
+        return plain_jitter_hsv(image, choice)
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    factors = np.zeros((3, 4))
+    factors[:, :3] = np.diag((choice.hue, choice.saturation, choice.value))
+    factors[:, 3] = _ROUND_DOWN
+    hsv = cv2.transform(hsv, factors, dst=hsv)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # type: ignore[return-value]  # uint8 in, uint8 out

@@ -1,0 +1,230 @@
+"""Several pictures in one: where the tiles of a mosaic lie, how they get into the output, and mix-up.
+
+A mosaic is thought of as a canvas of twice the output size (data.md, section 8). :func:`plain_compose` really
+builds it and then warps it; :func:`compose` warps every tile straight into its part of the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.augment.geometric import AffineChoice, Matrix, affine_matrix, warp_points
+
+if TYPE_CHECKING:
+    from vedette.core.types import Image, SizeHW
+
+MOSAIC_TILES: Final = 4
+MOSAIC_DRAWS: Final = 2 + MOSAIC_TILES - 1
+MIXUP_SHAPE: Final = 8
+MIXUP_DRAWS: Final = 2 * MIXUP_SHAPE
+BACKGROUND: Final = 114
+
+Corners = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in whole pixels; x2 and y2 are exclusive."""
+
+
+@dataclass(frozen=True, slots=True)
+class MosaicChoice:
+    """Where the four tiles meet, in canvas pixels, and the pictures beside the first, by number."""
+
+    centre_yx: tuple[int, int]
+    partners: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A rectangle of a picture and the rectangle of the same size that it fills on the canvas."""
+
+    on_canvas: Corners
+    in_picture: Corners
+
+    @property
+    def shift_xy(self) -> tuple[int, int]:
+        """What is added to picture coordinates to get canvas coordinates."""
+        return self.on_canvas[0] - self.in_picture[0], self.on_canvas[1] - self.in_picture[1]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedPicture:
+    """A tile and how to get its picture, RGB uint8; asked for only if part of it is visible."""
+
+    tile: Tile
+    fetch: Callable[[], Image]
+
+
+def choose_mosaic(uniform: NDArray[np.float64], size_hw: SizeHW, pictures: int) -> MosaicChoice:
+    """Turn ``MOSAIC_DRAWS`` numbers in [0, 1) into a centre (y first) and three partners, with replacement."""
+    height, width = size_hw
+    centre = (int(height / 2 + float(uniform[0]) * height), int(width / 2 + float(uniform[1]) * width))
+    return MosaicChoice(centre, tuple(pick(float(draw), pictures) for draw in uniform[2:MOSAIC_DRAWS]))
+
+
+def pick(uniform: float, pictures: int) -> int:
+    """A picture number 0..pictures-1 from a number in [0, 1)."""
+    return min(int(uniform * pictures), pictures - 1)
+
+
+def choose_mixup_ratio(uniform: NDArray[np.float64]) -> float:
+    """A draw of Beta(8, 8) from ``MIXUP_DRAWS`` numbers in [0, 1).
+
+    Gamma(8) is the sum of eight exponential draws; the quotient of two such sums is Beta(8, 8). This takes a
+    fixed count of numbers and does not depend on the sampler of a numpy version.
+    """
+    exponential = -np.log1p(-uniform[:MIXUP_DRAWS])
+    first, second = exponential[:MIXUP_SHAPE].sum(), exponential[MIXUP_SHAPE:].sum()
+    return float(first / (first + second)) if first + second > 0 else 0.5
+
+
+def canvas_hw_of(size_hw: SizeHW) -> SizeHW:
+    """Size of the mosaic canvas for an output size."""
+    return 2 * size_hw[0], 2 * size_hw[1]
+
+
+def place_tiles(centre_yx: tuple[int, int], tiles_hw: Sequence[SizeHW], canvas_hw: SizeHW) -> list[Tile]:
+    """Where tiles of these sizes lie: top left, top right, bottom left, bottom right of the centre.
+
+    Each touches the centre with its nearest corner; what would leave the canvas is cut off.
+    """
+    centre_y, centre_x = centre_yx
+    canvas_h, canvas_w = canvas_hw
+    tiles = []
+    for number, (height, width) in enumerate(tiles_hw):
+        left, upper = number % 2 == 0, number < 2
+        x1, x2 = (max(centre_x - width, 0), centre_x) if left else (centre_x, min(centre_x + width, canvas_w))
+        y1, y2 = (
+            (max(centre_y - height, 0), centre_y) if upper else (centre_y, min(centre_y + height, canvas_h))
+        )
+        source_x = width - (x2 - x1) if left else 0
+        source_y = height - (y2 - y1) if upper else 0
+        tiles.append(Tile((x1, y1, x2, y2), (source_x, source_y, source_x + x2 - x1, source_y + y2 - y1)))
+    return tiles
+
+
+def plain_compose(
+    pictures: Sequence[PlacedPicture], choice: AffineChoice, canvas_hw: SizeHW, output_hw: SizeHW
+) -> Image:
+    """Paste the tiles on a canvas and warp it, as published: RGB uint8 of ``output_hw``."""
+    canvas = np.full((*canvas_hw, 3), BACKGROUND, dtype=np.uint8)
+    for picture in pictures:
+        x1, y1, x2, y2 = picture.tile.on_canvas
+        canvas[y1:y2, x1:x2] = _crop(picture.fetch(), picture.tile.in_picture)
+    matrix = affine_matrix(choice, canvas_hw, output_hw)
+    if canvas_hw == output_hw and np.array_equal(matrix, np.eye(3)):
+        return canvas
+    size_wh, fill = (output_hw[1], output_hw[0]), (BACKGROUND,) * 3
+    if choice.projective:
+        return cv2.warpPerspective(canvas, matrix, size_wh, borderValue=fill)  # type: ignore[return-value]
+    return cv2.warpAffine(canvas, matrix[:2], size_wh, borderValue=fill)  # type: ignore[return-value]
+
+
+def compose(
+    pictures: Sequence[PlacedPicture], choice: AffineChoice, canvas_hw: SizeHW, output_hw: SizeHW
+) -> NDArray[np.uint8]:
+    """The same as :func:`plain_compose` without a canvas: RGBX uint8 [H, W, 4] of ``output_hw``.
+
+    Every tile is warped once, into the part of the output that it covers; tiles that end up outside are not
+    even fetched. The fourth channel has no meaning: OpenCV warps four channels in half the time of three.
+
+    Equal to the plain twin up to rounding, except for the pixel or two next to the edge of a tile, where the
+    twin interpolates between neighbours and this function extends each tile by its own edge.
+    """
+    matrix = affine_matrix(choice, canvas_hw, output_hw)
+    output = np.full((*output_hw, 4), BACKGROUND, dtype=np.uint8)
+    upright = not choice.projective and matrix[0, 1] == 0.0 and matrix[1, 0] == 0.0
+    for picture in pictures:
+        window = _window(picture.tile.on_canvas, matrix, choice.projective, output_hw)
+        if window is None:
+            continue
+        if upright:
+            _warp_upright(picture, matrix, window, output)
+        else:
+            _warp_turned(picture, matrix, choice.projective, window, output)
+    return output
+
+
+def mix(first: NDArray[np.uint8], second: NDArray[np.uint8], ratio: float) -> NDArray[np.uint8]:
+    """``ratio`` of the first and the rest of the second picture, rounded down."""
+    # OpenCV rounds to nearest; a little less than half a level off keeps exact whole numbers whole.
+    return cv2.addWeighted(first, ratio, second, 1.0 - ratio, -0.499)  # type: ignore[return-value]
+
+
+def _crop(image: Image, corners: Corners) -> Image:
+    x1, y1, x2, y2 = corners
+    return image[y1:y2, x1:x2]
+
+
+def _window(on_canvas: Corners, matrix: Matrix, projective: bool, output_hw: SizeHW) -> Corners | None:
+    """Output pixels that a tile covers, or those around it if it is turned; None if there are none.
+
+    Pixel centres are whole numbers, so a tile of pixels x1..x2-1 covers x1 - 0.5 to x2 - 0.5.
+    """
+    x1, y1, x2, y2 = on_canvas
+    if x2 <= x1 or y2 <= y1:
+        return None
+    corners = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=np.float64) - 0.5
+    if projective and (corners @ matrix[2, :2] + matrix[2, 2]).min() <= 0:  # reaches behind the viewer
+        return 0, 0, output_hw[1], output_hw[0]
+    mapped = warp_points(corners, matrix, projective)
+    low = np.ceil(mapped.min(axis=0))
+    high = np.ceil(mapped.max(axis=0))
+    left, top = (int(value) for value in np.maximum(low, 0))
+    right, bottom = (int(value) for value in np.minimum(high, (output_hw[1], output_hw[0])))
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def _warp_upright(picture: PlacedPicture, matrix: Matrix, window: Corners, output: NDArray[np.uint8]) -> None:
+    """Zoom and shift only: windows of neighbouring tiles join without gap or overlap, each is filled whole."""
+    left, top, right, bottom = window
+    x1, y1, x2, y2 = picture.tile.on_canvas
+    # The part of the tile that the window shows, and one pixel around it for interpolation.
+    part_x1 = max(x1, int((left - matrix[0, 2]) / matrix[0, 0]) - 1)
+    part_y1 = max(y1, int((top - matrix[1, 2]) / matrix[1, 1]) - 1)
+    part_x2 = min(x2, int((right - matrix[0, 2]) / matrix[0, 0]) + 2)
+    part_y2 = min(y2, int((bottom - matrix[1, 2]) / matrix[1, 1]) + 2)
+    shift_x, shift_y = picture.tile.shift_xy
+    part = _crop(
+        picture.fetch(), (part_x1 - shift_x, part_y1 - shift_y, part_x2 - shift_x, part_y2 - shift_y)
+    )
+    to_window = _into_window(matrix, (part_x1, part_y1), (left, top))
+    cv2.warpAffine(
+        cv2.cvtColor(part, cv2.COLOR_RGB2RGBA),
+        to_window[:2],
+        (right - left, bottom - top),
+        dst=output[top:bottom, left:right],
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+
+
+def _warp_turned(
+    picture: PlacedPicture, matrix: Matrix, projective: bool, window: Corners, output: NDArray[np.uint8]
+) -> None:
+    """Rotation, shear or perspective: the window around the turned tile; pixels outside the tile are left alone.
+
+    The tile is extended by one pixel of its own edge, so that no line of background shows between neighbours.
+    """
+    left, top, right, bottom = window
+    x1, y1, _, _ = picture.tile.on_canvas
+    part = cv2.cvtColor(_crop(picture.fetch(), picture.tile.in_picture), cv2.COLOR_RGB2RGBA)
+    part = cv2.copyMakeBorder(part, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    to_window = _into_window(matrix, (x1 - 1, y1 - 1), (left, top))
+    size_wh = (right - left, bottom - top)
+    target = output[top:bottom, left:right]
+    if projective:
+        cv2.warpPerspective(part, to_window, size_wh, dst=target, borderMode=cv2.BORDER_TRANSPARENT)
+    else:
+        cv2.warpAffine(part, to_window[:2], size_wh, dst=target, borderMode=cv2.BORDER_TRANSPARENT)
+
+
+def _into_window(matrix: Matrix, part_xy: tuple[int, int], window_xy: tuple[int, int]) -> Matrix:
+    """``matrix`` for coordinates that count from the part of the canvas and from the window of the output."""
+    before, after = np.eye(3), np.eye(3)
+    before[:2, 2] = part_xy
+    after[:2, 2] = (-window_xy[0], -window_xy[1])
+    into: Matrix = after @ matrix @ before
+    return into

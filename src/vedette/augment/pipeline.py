@@ -1,0 +1,218 @@
+"""The augmentation of one training sample, from numbered pictures to a frame. Order of steps: data.md, section 7.
+
+All random choices of a sample come from ``generator(seed, "augment", epoch, position)``. They are drawn before
+anything is done and always all of them, so a sample does not depend on which other samples were made, where, or
+on the probability of a change that is not applied to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.augment.colour import HSV_DRAWS, HsvChoice, choose_hsv, jitter_hsv
+from vedette.augment.geometric import (
+    AFFINE_DRAWS,
+    AffineChoice,
+    Labels,
+    affine_matrix,
+    choose_affine,
+    flip_boxes,
+    warp_labels,
+)
+from vedette.augment.mosaic import (
+    MIXUP_DRAWS,
+    MOSAIC_DRAWS,
+    MosaicChoice,
+    PlacedPicture,
+    Tile,
+    canvas_hw_of,
+    choose_mixup_ratio,
+    choose_mosaic,
+    compose,
+    mix,
+    pick,
+    place_tiles,
+)
+from vedette.core.letterbox import LetterboxPolicy
+from vedette.core.random import generator
+from vedette.core.types import Sample
+
+if TYPE_CHECKING:
+    from vedette.config.hyperparameters import Hyperparameters
+    from vedette.core.types import SizeHW
+    from vedette.data.index import SplitIndex
+    from vedette.data.pictures import PictureStore
+
+
+@dataclass(frozen=True, slots=True)
+class SceneChoice:
+    """One composed picture: ``mosaic`` is None for a single picture that is only moved."""
+
+    image_number: int
+    mosaic: MosaicChoice | None
+    affine: AffineChoice
+
+
+@dataclass(frozen=True, slots=True)
+class SampleChoice:
+    """Everything random about a sample. ``mixed_in`` is None unless a second scene is blended in."""
+
+    scene: SceneChoice
+    mixed_in: SceneChoice | None
+    mixup_ratio: float
+    hsv: HsvChoice
+    flip_up_down: bool
+    flip_left_right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Augmenter:
+    """Makes training samples of exactly ``size_hw``.
+
+    Attributes:
+        hyperparameters: probabilities and ranges.
+        size_hw: size of every sample.
+        seed: the run's seed.
+    """
+
+    hyperparameters: Hyperparameters
+    size_hw: SizeHW
+    seed: int
+
+    def sample(
+        self, store: PictureStore, index: SplitIndex, epoch: int, position: int, image_number: int
+    ) -> Sample:
+        """The sample at one place of a run.
+
+        Args:
+            store: decoded pictures, made for ``size_hw``.
+            index: the split that ``store`` holds.
+            epoch: 0-based.
+            position: place in the order of the epoch, 0-based.
+            image_number: the picture that the order has put there; mosaics add others.
+
+        Returns:
+            RGB uint8 of ``size_hw`` and the boxes left in it, cut to it; there may be none.
+
+        Raises:
+            ImageError: a picture that is needed cannot be read; names it.
+        """
+        random = generator(self.seed, "augment", epoch, position)
+        choice = choose_sample(random, self.hyperparameters, self.size_hw, len(index), image_number)
+        image, labels = self._scene(store, index, choice.scene)
+        if choice.mixed_in is not None:
+            other_image, other_labels = self._scene(store, index, choice.mixed_in)
+            image = mix(image, other_image, choice.mixup_ratio)
+            labels = Labels.joined([labels, other_labels])
+        return self._finish(image, labels, choice)
+
+    def _scene(
+        self, store: PictureStore, index: SplitIndex, choice: SceneChoice
+    ) -> tuple[NDArray[np.uint8], Labels]:
+        """One mosaic or single picture, moved: RGBX uint8 and its labels."""
+        if choice.mosaic is not None:
+            numbers = (choice.image_number, *choice.mosaic.partners)
+            canvas_hw = canvas_hw_of(self.size_hw)
+            sizes_hw = [store.resized_hw(number) for number in numbers]
+            tiles = place_tiles(choice.mosaic.centre_yx, sizes_hw, canvas_hw)
+        else:
+            numbers, canvas_hw = (choice.image_number,), self.size_hw
+            tiles = [self._centred(store.resized_hw(choice.image_number))]
+        labels = [
+            picture_labels(store, index, number, tile) for number, tile in zip(numbers, tiles, strict=True)
+        ]
+        pictures = [
+            PlacedPicture(tile, partial(store.picture, number))
+            for number, tile in zip(numbers, tiles, strict=True)
+        ]
+        image = compose(pictures, choice.affine, canvas_hw, self.size_hw)
+        on_canvas = Labels.joined(labels)
+        if choice.mosaic is not None:
+            on_canvas = on_canvas.clipped(canvas_hw)
+        matrix = affine_matrix(choice.affine, canvas_hw, self.size_hw)
+        return image, warp_labels(on_canvas, matrix, choice.affine, self.size_hw)
+
+    def _centred(self, resized_hw: SizeHW) -> Tile:
+        """A picture in the middle of the frame; the store has already fitted its size."""
+        letterbox = LetterboxPolicy(self.size_hw).place(resized_hw)
+        height, width = resized_hw
+        left, top = letterbox.left, letterbox.top
+        return Tile((left, top, left + width, top + height), (0, 0, width, height))
+
+    def _finish(self, image: NDArray[np.uint8], labels: Labels, choice: SampleChoice) -> Sample:
+        """Colour and flips; RGBX becomes RGB."""
+        if choice.hsv.changes_nothing:
+            rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+        else:
+            rgb = jitter_hsv(image, choice.hsv)
+        if choice.flip_up_down or choice.flip_left_right:
+            both = choice.flip_up_down and choice.flip_left_right
+            rgb = np.asarray(cv2.flip(rgb, -1 if both else int(choice.flip_left_right)), dtype=np.uint8)
+        boxes = flip_boxes(
+            labels.boxes_xyxy_px,
+            self.size_hw,
+            left_right=choice.flip_left_right,
+            up_down=choice.flip_up_down,
+        )
+        return Sample(
+            image=rgb,
+            boxes_xyxy_px=boxes.astype(np.float32),
+            class_ids=labels.class_ids,
+            ignored=labels.ignored,
+            image_number=choice.scene.image_number,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSamples:
+    """What a loader calls to make a sample: augmenter, pictures and labels in one picklable value."""
+
+    augmenter: Augmenter
+    store: PictureStore
+    index: SplitIndex
+
+    def __call__(self, epoch: int, position: int, image_number: int) -> Sample:
+        """See :meth:`Augmenter.sample`."""
+        return self.augmenter.sample(self.store, self.index, epoch, position, image_number)
+
+
+def choose_sample(
+    random: np.random.Generator,
+    hyperparameters: Hyperparameters,
+    size_hw: SizeHW,
+    pictures: int,
+    image_number: int,
+) -> SampleChoice:
+    """Draw everything random about a sample, always the same count of numbers in the same order."""
+    mosaic, mixup, up_down, left_right, other = (float(draw) for draw in random.random(5))
+    hsv = choose_hsv(random.random(HSV_DRAWS), hyperparameters)
+    scenes = []
+    is_mosaic = mosaic < hyperparameters.mosaic
+    for number in (image_number, pick(other, pictures)):
+        tiles = choose_mosaic(random.random(MOSAIC_DRAWS), size_hw, pictures)
+        affine = choose_affine(random.random(AFFINE_DRAWS), hyperparameters)
+        scenes.append(SceneChoice(number, tiles if is_mosaic else None, affine))
+    ratio = choose_mixup_ratio(random.random(MIXUP_DRAWS))
+    return SampleChoice(
+        scene=scenes[0],
+        mixed_in=scenes[1] if is_mosaic and mixup < hyperparameters.mixup else None,
+        mixup_ratio=ratio,
+        hsv=hsv,
+        flip_up_down=up_down < hyperparameters.flipud,
+        flip_left_right=left_right < hyperparameters.fliplr,
+    )
+
+
+def picture_labels(store: PictureStore, index: SplitIndex, image_number: int, tile: Tile) -> Labels:
+    """Labels of a picture in canvas coordinates, not cut."""
+    found = index.labels(image_number)
+    height, width = (int(side) for side in index.sizes_hw[image_number])
+    resized_h, resized_w = store.resized_hw(image_number)
+    labels = Labels(found.boxes_xyxy_px, found.class_ids, found.ignored)
+    return labels.moved((resized_w / width, resized_h / height), tile.shift_xy)

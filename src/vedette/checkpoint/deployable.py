@@ -1,0 +1,168 @@
+"""A detector in one file: weights, architecture, class names and preprocessing, usable without training code.
+
+The file is one of :mod:`vedette.checkpoint.tensors`; its metadata is
+
+=============== ======================================================================================
+kind            ``detector``
+schema_version  version of this layout, 1
+architecture    the layer table, as plain values
+anchors_px      anchors in pixels by level, in the order of the head; the same are among the tensors
+class_names     by class id
+letterbox       how a picture becomes a frame
+metadata        the writer's own: metrics, epoch, training data
+=============== ======================================================================================
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vedette.checkpoint.tensors import read_tensors, write_tensors
+from vedette.core.letterbox import LetterboxPolicy
+from vedette.errors import CheckpointError, ModelError
+from vedette.model.detector import Detector
+from vedette.model.rows import Architecture
+
+SCHEMA_VERSION = 1
+MAX_CLASS_NAME_LENGTH = 256
+_KIND = "detector"
+_SHOWN = 5
+_FORBIDDEN_CATEGORIES = frozenset(
+    {"Cc", "Cs", "Zl", "Zp"}
+)  # control, surrogate, line and paragraph separators
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDetector:
+    """A detector and what is needed to use it.
+
+    Attributes:
+        detector: on the CPU, float32, in evaluation mode.
+        class_names: by class id.
+        letterbox: the preprocessing it was trained with.
+        metadata: what the writer added; not checked.
+    """
+
+    detector: Detector
+    class_names: tuple[str, ...]
+    letterbox: LetterboxPolicy
+    metadata: dict[str, Any]
+
+
+def save_detector(
+    path: Path,
+    detector: Detector,
+    *,
+    class_names: Sequence[str],
+    letterbox: LetterboxPolicy,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write a detector that :func:`load_detector` can read alone, in float32, whole or not at all.
+
+    Args:
+        path: the file to create or replace.
+        detector: not fused; on any device.
+        class_names: one a class, at most 256 characters each, no control characters.
+        letterbox: the preprocessing that belongs to it.
+        metadata: JSON values.
+
+    Raises:
+        CheckpointError: a class name or weight cannot be stored (NaN and infinity cannot).
+        WriteError: the file could not be written; the previous one is kept.
+    """
+    path = Path(path)
+    architecture = detector.architecture
+    tensors = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in detector.state_dict().items()
+    }
+    _check_tensors(tensors, architecture, path)
+    content = {
+        "kind": _KIND,
+        "schema_version": SCHEMA_VERSION,
+        "architecture": architecture.to_dict(),
+        "anchors_px": detector.head.anchors_px().tolist(),
+        "class_names": list(_checked_names(list(class_names), architecture.classes, path)),
+        "letterbox": letterbox.to_dict(),
+        "metadata": dict(metadata),
+    }
+    write_tensors(path, tensors, content)
+
+
+def load_detector(path: Path) -> LoadedDetector:
+    """Read a file of :func:`save_detector`. Nothing in it is executed; memory is bounded by the file's size.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or no detector of vedette; or its tensors do not fit its
+            architecture (missing, unknown and misshapen ones are named).
+    """
+    path = Path(path)
+    tensors, content = read_tensors(path)
+    if content.get("kind") != _KIND:
+        raise CheckpointError("holds no detector", where=path, fix="use a file of the folder weights/")
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"has detector schema {content.get('schema_version')!r:.40}; this version reads {SCHEMA_VERSION}",
+            where=path,
+            fix="update vedette",
+        )
+    try:
+        architecture = Architecture.from_dict(content.get("architecture"))
+        letterbox = LetterboxPolicy.from_dict(content.get("letterbox"))
+    except ModelError as error:
+        raise CheckpointError(f"is not accepted: {error.what}", where=f"{path}: {error.where}") from None
+    class_names = _checked_names(content.get("class_names"), architecture.classes, path)
+    metadata = content.get("metadata")
+    if not isinstance(metadata, dict):
+        raise CheckpointError("lacks its metadata", where=path)
+    detector = _check_tensors(tensors, architecture, path)
+    # The tensors become the weights: nothing is initialised first, so no random number is drawn either.
+    detector.load_state_dict(tensors, assign=True)
+    return LoadedDetector(detector.eval(), class_names, letterbox, metadata)
+
+
+def _check_tensors(tensors: Mapping[str, torch.Tensor], architecture: Architecture, path: Path) -> Detector:
+    """Compare tensors with an architecture; returns its detector, still without memory (on the meta device)."""
+    try:
+        with torch.device("meta"):
+            detector = Detector(architecture)
+    except ModelError as error:
+        raise CheckpointError(f"its architecture is not accepted: {error.what}", where=path) from None
+    expected = detector.state_dict()
+    problems = [f"missing {name}" for name in expected if name not in tensors]
+    problems += [f"unknown {name[:200]!r}" for name in tensors if name not in expected]
+    for name, tensor in expected.items():
+        stored = tensors.get(name)
+        if stored is not None and (stored.shape != tensor.shape or stored.dtype != tensor.dtype):
+            problems.append(f"{name} is {_described(stored)} and should be {_described(tensor)}")
+    if problems:
+        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise CheckpointError(
+            f"{len(problems)} tensors do not fit its architecture: {'; '.join(problems[:_SHOWN])}{more}",
+            where=path,
+        )
+    return detector
+
+
+def _described(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _checked_names(names: object, classes: int, path: Path) -> tuple[str, ...]:
+    if not isinstance(names, list) or len(names) != classes:
+        count = len(names) if isinstance(names, list) else "no"
+        raise CheckpointError(f"has {count} class names for {classes} classes", where=path)
+    for number, name in enumerate(names):
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_CLASS_NAME_LENGTH:
+            raise CheckpointError(
+                f"is no text of 1 to {MAX_CLASS_NAME_LENGTH} characters", where=f"{path}: class name {number}"
+            )
+        if any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in name):
+            raise CheckpointError("holds a control character", where=f"{path}: class name {number}")
+    return tuple(names)

@@ -1,0 +1,273 @@
+"""The index of a split: pictures, sizes and boxes as packed arrays, which workers share without copying objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.core.types import BoolArray, IntArray
+from vedette.data.cache_folder import cache_folder
+from vedette.data.defects import Defect, pack_defects, unpack_defects
+from vedette.data.description import DatasetDescription
+from vedette.data.formats import gather_split
+from vedette.data.index_build import BuiltSplit, SplitCounts, build_split
+from vedette.data.index_cache import ForeignCacheError, cache_path, fingerprint, read_cache, write_cache
+from vedette.errors import DataError, LabelError
+
+OnBadLabel = Literal["skip", "error"]
+
+
+class PackedStrings(Sequence[str]):
+    """Many strings as one block of bytes; each is decoded when it is asked for."""
+
+    __slots__ = ("_blob", "_offsets")
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        parts = [string.encode("utf-8", "surrogateescape") for string in strings]
+        self._blob = b"".join(parts)
+        self._offsets = np.concatenate(([0], np.cumsum([len(part) for part in parts]))).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, position: int) -> str: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[str]: ...
+    def __getitem__(self, position: int | slice) -> str | list[str]:
+        if isinstance(position, slice):
+            return [self[number] for number in range(*position.indices(len(self)))]
+        number = range(len(self))[position]
+        start, end = self._offsets[number : number + 2].tolist()
+        return self._blob[start:end].decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[number] for number in range(len(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class PictureLabels:
+    """The boxes of one picture; views into the index, not to be written to.
+
+    Attributes:
+        boxes_xyxy_px: float64 [M, 4], pixels of the oriented picture; may reach over its edges.
+        class_ids: int64 [M].
+        ignored: bool [M].
+        areas: float64 [M].
+    """
+
+    boxes_xyxy_px: NDArray[np.float64]
+    class_ids: IntArray
+    ignored: BoolArray
+    areas: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitIndex:
+    """Everything about a split but its pixels; n pictures, M boxes. Cheap to hand to another process.
+
+    Attributes:
+        split: its name.
+        root: the folder to which ``paths`` are relative.
+        paths: n paths with forward slashes, in ascending order.
+        sizes_hw: int32 [n, 2], after EXIF orientation.
+        offsets: int64 [n + 1]; the boxes of picture i are ``offsets[i]:offsets[i + 1]``.
+        boxes_xyxy_px: float64 [M, 4], pixels of the oriented picture, as labelled: may reach over its edges.
+        class_ids: int64 [M].
+        ignored: bool [M]; crowd and difficult boxes: neither target nor background.
+        areas: float64 [M]; the area that a COCO file states, else width times height.
+        image_ids: int64 [n]; COCO image ids, else position + 1.
+        class_names: by class id.
+        category_ids: category id of each class id in COCO results.
+        counts: what went in and what became of it.
+        content_hash: SHA-256 over class names, relative paths and byte sizes of the pictures, and all arrays; the
+            same on every machine.
+        notes: what the reader of a log should know, one sentence each.
+        packed_defects: see ``defects``.
+    """
+
+    split: str
+    root: str
+    paths: PackedStrings
+    sizes_hw: NDArray[np.int32]
+    offsets: IntArray
+    boxes_xyxy_px: NDArray[np.float64]
+    class_ids: IntArray
+    ignored: BoolArray
+    areas: NDArray[np.float64]
+    image_ids: IntArray
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    counts: SplitCounts
+    content_hash: str
+    notes: tuple[str, ...]
+    packed_defects: bytes
+
+    def __len__(self) -> int:
+        return len(self.sizes_hw)
+
+    @property
+    def defects(self) -> tuple[Defect, ...]:
+        """Every defect of the split, by path and line; unpacked at each call."""
+        return unpack_defects(self.packed_defects)
+
+    @property
+    def background_count(self) -> int:
+        """Pictures without boxes (ignored ones count as boxes)."""
+        return int((np.diff(self.offsets) == 0).sum())
+
+    def image_path(self, number: int) -> Path:
+        """Absolute path of a picture."""
+        return Path(self.root) / self.paths[number]
+
+    def labels(self, number: int) -> PictureLabels:
+        """The boxes of a picture."""
+        rows = slice(*self.offsets[number : number + 2].tolist())
+        return PictureLabels(
+            self.boxes_xyxy_px[rows], self.class_ids[rows], self.ignored[rows], self.areas[rows]
+        )
+
+    def class_counts(self) -> IntArray:
+        """Boxes of each class, ignored ones left out; int64 [C]."""
+        return np.bincount(self.class_ids[~self.ignored], minlength=len(self.class_names)).astype(np.int64)
+
+
+def load_index(
+    description: DatasetDescription,
+    split: str,
+    *,
+    cache_dir: Path | None = None,
+    on_bad_label: OnBadLabel = "skip",
+    max_bad_fraction: float = 0.01,
+) -> SplitIndex:
+    """Read a split, from the cache if nothing has changed.
+
+    Args:
+        description: the data set.
+        split: one of its splits.
+        cache_dir: where indexes are cached; the cache folder of the user if None. A folder that cannot be written
+            to costs time, not success: the index has a note then.
+        on_bad_label: ``skip`` leaves bad rows and pictures out, each listed in ``defects``; ``error`` refuses any.
+        max_bad_fraction: with ``skip``, the share of bad rows, or of pictures left out, above which the split is
+            refused. Repeated rows do not count.
+
+    Raises:
+        DataError: the split cannot be used as a whole, holds no picture, or has too much that is bad.
+        LabelError: ``on_bad_label`` is ``error`` and a row or picture is left out; ``where`` is its path and line.
+    """
+    folder = cache_folder() if cache_dir is None else cache_dir
+    built, notes = _load_or_build(description, split, folder)
+    index = _pack_index(description, split, built, (*description.notes, *notes))
+    _refuse_unusable(index, built, description)
+    if on_bad_label == "error":
+        _refuse_any(built)
+    _refuse_too_many(built, description, max_bad_fraction)
+    return index
+
+
+def read_index(description: DatasetDescription, split: str) -> SplitIndex:
+    """Read a split whatever is wrong with it, without the cache. For checking, not for training.
+
+    Raises:
+        DataError: there is no such split, or a folder or file that the description names is not there.
+    """
+    return _pack_index(
+        description, split, build_split(description, gather_split(description, split)), description.notes
+    )
+
+
+def _load_or_build(
+    description: DatasetDescription, split: str, folder: Path | None
+) -> tuple[BuiltSplit, tuple[str, ...]]:
+    files = gather_split(description, split)
+    if folder is None:
+        return build_split(description, files), (
+            "there is no folder to cache the index in: it is built every time",
+        )
+    path = cache_path(folder, description, split)
+    current = fingerprint(description, split, files.digest(str(description.root)))
+    notes = []
+    try:
+        cached = read_cache(path, current)
+    except ForeignCacheError as error:
+        notes.append(f"the cached index {path} is rebuilt: {error}")
+        cached = None
+    if cached is not None:
+        return cached, ()
+    built = build_split(description, files)
+    try:
+        write_cache(path, built, current)
+    except OSError as error:
+        notes.append(
+            f"the index of '{split}' is not cached: {path.parent} cannot be written ({error.strerror})"
+        )
+    return built, tuple(notes)
+
+
+def _pack_index(
+    description: DatasetDescription, split: str, built: BuiltSplit, notes: tuple[str, ...]
+) -> SplitIndex:
+    return SplitIndex(
+        split=split,
+        root=str(description.root),
+        paths=PackedStrings(built.paths),
+        sizes_hw=built.arrays["sizes_hw"].astype(np.int32, copy=False),
+        offsets=built.arrays["offsets"].astype(np.int64, copy=False),
+        boxes_xyxy_px=built.arrays["boxes_xyxy_px"].astype(np.float64, copy=False),
+        class_ids=built.arrays["class_ids"].astype(np.int64, copy=False),
+        ignored=built.arrays["ignored"].astype(np.bool_, copy=False),
+        areas=built.arrays["areas"].astype(np.float64, copy=False),
+        image_ids=built.arrays["image_ids"].astype(np.int64, copy=False),
+        class_names=description.class_names,
+        category_ids=description.category_ids,
+        counts=built.counts,
+        content_hash=built.content_hash,
+        notes=notes,
+        packed_defects=pack_defects(built.defects),
+    )
+
+
+def _refuse_unusable(index: SplitIndex, built: BuiltSplit, description: DatasetDescription) -> None:
+    for defect in built.defects:
+        if defect.effect == "file":
+            raise DataError(f"{defect.kind}: {defect.text}", where=defect.place, fix="correct the file")
+    if not len(index):
+        first = f"; the first reason: {built.defects[0]}" if built.defects else ""
+        raise DataError(
+            f"split '{index.split}' has no usable picture{first}",
+            where=description.file,
+            fix="check the paths in the description",
+        )
+
+
+def _refuse_any(built: BuiltSplit) -> None:
+    for defect in built.defects:
+        if defect.effect in ("row", "duplicate", "picture"):
+            raise LabelError(
+                f"{defect.kind}: {defect.text}",
+                where=defect.place,
+                fix="correct it, or leave out what is bad with --on-bad-label skip",
+            )
+
+
+def _refuse_too_many(built: BuiltSplit, description: DatasetDescription, max_bad_fraction: float) -> None:
+    counts = built.counts
+    bad_rows = counts.rows_bad + counts.rows_of_pictures_left_out
+    for bad, total, noun in (
+        (bad_rows, counts.rows_read, "label rows"),
+        (counts.pictures_left_out, counts.pictures_read, "pictures"),
+    ):
+        if bad > max_bad_fraction * total:
+            named = [str(defect) for defect in built.defects if defect.effect in ("row", "picture")]
+            raise DataError(
+                f"{bad} of {total} {noun} cannot be used, more than {max_bad_fraction:.2%}; "
+                + "the first: "
+                + " | ".join(named[:3]),
+                where=description.file,
+                fix=f"list all with: vedette data check {description.argument}",
+            )

@@ -1,0 +1,1 @@
+"""From predictions and true boxes to figures: COCO numbers, curves, confusion matrix, plots."""

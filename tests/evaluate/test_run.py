@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluate.bright_boxes import NAMES, ColourBackend, save_picture
+from vedette.config.evaluate import EvaluateConfig
+from vedette.core.letterbox import LetterboxPolicy
+from vedette.core.nms import NmsSettings
+from vedette.data.description import load_description
+from vedette.data.index import SplitIndex, load_index
+from vedette.errors import ModelError
+from vedette.evaluate.coco import COCO_NUMBERS, coco_metrics
+from vedette.evaluate.run import evaluate
+from vedette.infer.predictor import Predictor
+
+# name, (height, width), boxes: class, x1, y1, x2, y2
+PICTURES = [
+    ("00001.png", (80, 120), [(0, 10, 10, 60, 50), (1, 70, 20, 110, 70)]),
+    ("00002.png", (120, 80), [(0, 8, 16, 40, 100)]),
+    ("00003.png", (96, 96), []),
+    ("00004.png", (80, 120), [(2, 40, 8, 100, 72)]),
+    ("photo_b.png", (61, 100), [(0, 20, 10, 80, 50)]),
+]
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> SplitIndex:
+    """A COCO data set of the pictures; the background picture holds a false target that nobody labelled."""
+    folder = tmp_path / "data" / "images"
+    folder.mkdir(parents=True)
+    document: dict[str, list[dict[str, object]]] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": 10 * (number + 1), "name": name} for number, name in enumerate(NAMES)],
+    }
+    for number, (name, (height, width), boxes) in enumerate(PICTURES):
+        drawn = boxes or [(1, 30, 30, 60, 60)]
+        save_picture(folder / name, (height, width), drawn)
+        document["images"].append({"id": 100 + number, "file_name": name, "width": width, "height": height})
+        for class_id, x1, y1, x2, y2 in boxes:
+            document["annotations"].append(
+                {
+                    "id": len(document["annotations"]) + 1,
+                    "image_id": 100 + number,
+                    "category_id": 10 * (class_id + 1),
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": (x2 - x1) * (y2 - y1),
+                    "iscrowd": 0,
+                }
+            )
+    (tmp_path / "data" / "val.json").write_text(json.dumps(document), encoding="utf-8")
+    description = tmp_path / "data" / "data.yaml"
+    description.write_text(
+        "format: coco\nval: {images: images, annotations: val.json}\nnames: [red, green, blue]\n",
+        encoding="utf-8",
+    )
+    return load_index(load_description(str(description)), "val", cache_dir=tmp_path / "cache")
+
+
+def _predictor(shape: str = "minimal", names: tuple[str, ...] = NAMES) -> Predictor:
+    letterbox = LetterboxPolicy((128, 128), 32, shape=shape)  # type: ignore[arg-type]
+    return Predictor(ColourBackend(len(names)), letterbox, names, NmsSettings())
+
+
+@pytest.mark.parametrize("protocol", ["vedette", "yolov5"])
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_a_perfect_detector(index: SplitIndex, protocol: str, batch_size: int) -> None:
+    seen: list[tuple[int, int]] = []
+    settings = EvaluateConfig(protocol=protocol, batch_size=batch_size, workers=2)  # type: ignore[arg-type]
+    result = evaluate(_predictor(), index, settings, progress=lambda done, total: seen.append((done, total)))
+    assert tuple(result.numbers) == COCO_NUMBERS
+    assert result.numbers["ap50"] == pytest.approx(2.5 / 3, abs=0.01)  # green: a false box of equal score
+    assert result.confusion.counts.tolist() == [
+        [3, 0, 0, 0],
+        [0, 1, 0, 0],
+        [0, 0, 1, 0],
+        [0, 1, 0, 0],
+    ]
+    assert [(one.name, one.images, one.instances) for one in result.per_class] == [
+        ("red", 3, 3),
+        ("green", 1, 1),
+        ("blue", 1, 1),
+    ]
+    assert result.per_class[0].f1 == 1.0
+    assert result.per_class[1].precision == 0.5
+    assert (result.background_images, result.fp_per_background_image) == (1, 1.0)
+    assert seen[-1] == (5, 5)
+    assert not result.failed
+    assert set(result.timing) == {"decode", "preprocess", "inference", "postprocess", "wall"}
+    assert all(value > 0 for value in result.timing.values())
+    assert (result.reference is not None) == (protocol == "yolov5")
+
+
+def test_figures_are_those_of_detect(index: SplitIndex) -> None:
+    """What `vedette detect` finds, measured from outside, gives the same numbers."""
+    from vedette.data.images import read_image
+    from vedette.evaluate.packed import pack_predictions, truth_of
+
+    settings = EvaluateConfig()
+    nms = NmsSettings(conf_threshold=settings.conf_threshold, iou_threshold=settings.iou_threshold)
+    predictor = _predictor().with_settings(nms=nms)
+    single = [predictor.predict([read_image(index.image_path(number))])[0] for number in range(len(index))]
+    expected = coco_metrics(pack_predictions(single), truth_of(index), NAMES)
+    result = evaluate(_predictor(), index, settings)
+    assert result.numbers == expected.numbers
+    for number, detections in enumerate(single):
+        rows = slice(*result.predictions.offsets[number : number + 2])
+        np.testing.assert_array_equal(result.predictions.boxes_xyxy_px[rows], detections.boxes_xyxy_px)
+
+
+def test_frames_follow_the_protocol(index: SplitIndex) -> None:
+    """vedette: one frame size a batch; yolov5: sorted by aspect, half a stride of padding, rounded up."""
+    predictor = _predictor()
+    evaluate(predictor, index, EvaluateConfig(batch_size=16))
+    backend = predictor.backend
+    assert isinstance(backend, ColourBackend)
+    assert sorted(backend.frame_sizes) == [(96, 128), (128, 96), (128, 128)]
+    backend.frame_sizes.clear()
+    evaluate(predictor, index, EvaluateConfig(batch_size=3, protocol="yolov5"))
+    assert backend.frame_sizes == [(128, 160), (160, 160)]
+
+
+def test_protocol_is_told(index: SplitIndex) -> None:
+    settings = EvaluateConfig(image_size=(96, 160), conf_threshold=0.01, protocol="vedette")
+    record = evaluate(_predictor(), index, settings).to_json()["protocol"]
+    assert record["name"] == "vedette"
+    assert record["size_hw"] == [96, 160]
+    assert (record["conf_threshold"], record["iou_threshold"]) == (0.01, 0.65)
+    assert (record["max_detections"], record["coco_max_detections"]) == (300, 100)
+    assert (record["precision"], record["device"], record["classes"]) == ("float32", "cpu", "same")
+    record = evaluate(_predictor(), index, EvaluateConfig(protocol="yolov5")).to_json()["protocol"]
+    assert (record["size_hw"], record["pad_strides"], record["letterbox"]) == ([128, 128], 0.5, None)
+
+
+def test_bad_files_are_listed_and_left_out(index: SplitIndex) -> None:
+    """A damaged file, a missing one, and one of another size than the index says."""
+    index.image_path(0).write_bytes(b"no picture")
+    index.image_path(1).unlink()
+    save_picture(index.image_path(3), (64, 64), [])
+    result = evaluate(_predictor(), index, EvaluateConfig(batch_size=2))
+    assert {(Path(one.path).name, one.kind) for one in result.failed} == {
+        ("00001.png", "not-an-image"),
+        ("00002.png", "missing"),
+        ("00004.png", "changed"),
+    }
+    assert [Path(path).name for path in result.image_paths] == ["00003.png", "photo_b.png"]
+    assert [one.instances for one in result.per_class] == [1, 0, 0]
+    assert result.per_class[1].ap is None
+    assert result.to_json()["failed"][0].keys() == {"path", "kind", "reason"}
+
+
+def test_no_picture_left(index: SplitIndex) -> None:
+    for number in range(len(index)):
+        index.image_path(number).unlink()
+    for protocol in ("vedette", "yolov5"):
+        result = evaluate(_predictor(), index, EvaluateConfig(protocol=protocol))  # type: ignore[arg-type]
+        assert len(result.failed) == 5
+        assert result.numbers == dict.fromkeys(COCO_NUMBERS)
+        assert result.fp_per_background_image is None
+        json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_classes_in_another_order_and_too_many(index: SplitIndex) -> None:
+    """The detector calls red "blue" and so on; names decide, and boxes of unknown names are dropped."""
+    result = evaluate(_predictor(names=("blue", "green", "red")), index, EvaluateConfig())
+    assert result.confusion.counts[:3, :3].tolist() == [[0, 0, 3], [0, 1, 0], [1, 0, 0]]
+    result = evaluate(_predictor(names=("cat", "green", "blue", "red")), index, EvaluateConfig())
+    assert result.confusion.counts[0].tolist() == [0, 0, 0, 3]
+    with pytest.raises(ModelError, match="does not know red, blue"):
+        evaluate(_predictor(names=("cat", "green")), index, EvaluateConfig())
+
+
+def test_single_class(index: SplitIndex) -> None:
+    result = evaluate(_predictor(names=("a", "b")), index, EvaluateConfig(single_cls=True))
+    assert [(one.name, one.instances) for one in result.per_class] == [("object", 5)]
+    assert result.confusion.counts.tolist() == [[4, 1], [1, 0]]  # no backend class for blue
+
+
+def test_results_files(index: SplitIndex, tmp_path: Path) -> None:
+    """Ids of the data under vedette, of the file names under yolov5."""
+    result = evaluate(_predictor(), index, EvaluateConfig())
+    result.write_predictions_json(tmp_path / "p.json")
+    records = json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))
+    assert {(one["image_id"], one["category_id"]) for one in records} == {
+        (100, 10),
+        (100, 20),
+        (101, 10),
+        (102, 20),
+        (103, 30),
+        (104, 10),
+    }
+    reference = evaluate(_predictor(), index, EvaluateConfig(protocol="yolov5", data="coco.yaml"))
+    reference.write_predictions_json(tmp_path / "r.json")
+    records = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert {one["image_id"] for one in records} == {1, 2, 3, 4, "photo_b"}
+    assert all(value == round(value, 3) for one in records for value in one["bbox"])
+
+
+def test_json_has_the_numbers_on_top(index: SplitIndex, tmp_path: Path) -> None:
+    result = evaluate(_predictor(), index, EvaluateConfig(protocol="yolov5"))
+    path = tmp_path / "metrics.json"
+    result.write_json(path)
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert [name for name in record if name in COCO_NUMBERS] == list(COCO_NUMBERS)
+    assert record["ap50"] == result.numbers["ap50"]
+    assert set(record["yolov5"]) == {"precision", "recall", "map50", "map"}
+    assert record["per_class"][0]["name"] == "red"
+    assert (record["images"], record["instances"]) == (5, 5)

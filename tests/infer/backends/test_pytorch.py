@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import torch
+
+from vedette.errors import ModelError, UsageError
+from vedette.infer.backends.pytorch import TorchBackend
+from vedette.model.detector import build_detector
+
+# Sums of another order: fused convolutions, other memory layouts.
+TOLERANCE = {"atol": 2e-3, "rtol": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return build_detector("tiny", classes=3, seed=1)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+
+
+def plain(detector, frames):
+    """The detector as it is: not fused, standard layout."""
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous().float() / 255
+    training = detector.training
+    detector.eval()
+    with torch.no_grad():
+        predictions = detector.head.decode(detector(images))
+    detector.train(training)
+    return predictions
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_equals_the_plain_detector(detector, frames, channels_last):
+    backend = TorchBackend(detector, "cpu", "float32", channels_last=channels_last)
+    predictions = backend.infer(frames)
+    assert predictions.dtype == torch.float32
+    torch.testing.assert_close(predictions, plain(detector, frames), **TOLERANCE)
+
+
+def test_bf16_is_near_and_its_output_float32(detector, frames):
+    backend = TorchBackend(detector, "cpu", "bf16")
+    assert backend.precision == "bf16"
+    predictions = backend.infer(frames)
+    assert predictions.dtype == torch.float32
+    # bfloat16 has 8 significant bits; centres move by under a pixel, scores by under 0.02.
+    expected = plain(detector, frames)
+    assert (predictions[..., :2] - expected[..., :2]).abs().max() < 1.0
+    assert (predictions[..., 4:] - expected[..., 4:]).abs().max() < 0.02
+
+
+def test_detector_is_copied_not_changed(detector, frames):
+    before = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
+    training = detector.training
+    TorchBackend(detector, "cpu", "bf16").infer(frames)
+    assert detector.training == training
+    assert all(parameter.requires_grad for parameter in detector.parameters())
+    assert detector.state_dict().keys() == before.keys()
+    for name, tensor in detector.state_dict().items():
+        assert torch.equal(tensor, before[name])
+        assert tensor.dtype == before[name].dtype
+
+
+def test_what_it_tells_of_itself(detector):
+    backend = TorchBackend(detector)
+    assert backend.strides == tuple(detector.strides)
+    assert backend.classes == 3
+    assert backend.device == torch.device("cpu")
+    assert backend.precision == "float32"
+    backend.warm_up((64, 64), 2)
+
+
+def test_tensors_and_read_only_arrays_are_frames_too(detector, frames):
+    backend = TorchBackend(detector)
+    expected = backend.infer(frames)
+    frozen = frames.copy()
+    frozen.flags.writeable = False
+    assert torch.equal(backend.infer(torch.from_numpy(frames)), expected)
+    assert torch.equal(backend.infer(frozen), expected)
+    assert torch.equal(backend.infer(frames[::-1])[0], backend.infer(frames[::-1].copy())[0])
+
+
+def test_input_is_not_written_to(detector, frames):
+    before = frames.copy()
+    TorchBackend(detector).infer(frames)
+    np.testing.assert_array_equal(frames, before)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((2, 3, 64, 64), np.uint8),
+        ((64, 64, 3), np.uint8),
+        ((1, 64, 64, 3), np.float32),
+        ((1, 60, 64, 3), np.uint8),
+        ((1, 0, 64, 3), np.uint8),
+    ],
+)
+def test_other_shapes_and_types_are_refused(detector, shape, dtype):
+    with pytest.raises(ModelError, match="frames are"):
+        TorchBackend(detector).infer(np.zeros(shape, dtype=dtype))
+
+
+def test_precision_that_the_device_has_not(detector):
+    with pytest.raises(UsageError, match="fp16"):
+        TorchBackend(detector, "cpu", "fp16")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
+def test_gpu_is_near_the_cpu(detector, frames, precision):
+    backend = TorchBackend(detector, "cuda:0", precision)
+    predictions = backend.infer(frames).cpu()
+    expected = plain(detector, frames)
+    assert (predictions[..., :2] - expected[..., :2]).abs().max() < 1.0
+    assert (predictions[..., 4:] - expected[..., 4:]).abs().max() < 0.02
