@@ -161,7 +161,10 @@ def test_ties_keep_their_order():
 
 
 def plain_picture(picture, values, labels=()):
-    """Section 3 of inference.md read aloud: one candidate at a time, Python numbers. Rows of (box, score, class)."""
+    """Section 3 of inference.md read aloud, one candidate at a time: rows of (box, score, class).
+
+    Thresholds are compared as float32, like everywhere: an IoU of float32(0.1) is not above 0.1.
+    """
     classes = picture.shape[1] - 5
     rows = [row for row in picture if row[4] > values.conf_threshold and torch.isfinite(row).all()]
     for label in labels:
@@ -182,7 +185,7 @@ def plain_picture(picture, values, labels=()):
     for box, score, class_id in candidates[: values.max_candidates]:
         if len(kept) < values.max_detections and not any(
             (values.agnostic or other == class_id)
-            and pairwise_iou(box[None], better[None]).item() > values.iou_threshold
+            and bool((pairwise_iou(box[None], better[None]) > values.iou_threshold).any())
             for better, _, other in kept
         ):
             kept.append((box, score, class_id))

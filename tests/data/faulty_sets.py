@@ -52,14 +52,16 @@ def write_faulty_yolo(root: Path) -> tuple[Path, Expected]:
             stem = f"{kind}-{number}"
             write_picture(images / f"{stem}.png")
             raw = row.encode() if isinstance(row, str) else row
-            path = write_text(labels / f"{stem}.txt", GOOD.encode() + b"\n" + raw + b"\n1 0.25 0.25 0.1 0.2\n")
+            path = write_text(
+                labels / f"{stem}.txt", GOOD.encode() + b"\n" + raw + b"\n1 0.25 0.25 0.1 0.2\n"
+            )
             expected.add((str(path), 2, kind))
     for number in range(3):
         _write_faulty_label_files(root, number, expected)
         _write_faulty_pictures(root, number, expected)
     listing = [str(path.relative_to(root)) for path in sorted(images.rglob("*.*"))]
     listing += ["images/gone-0.png", "images/gone-1.png", "images/gone-2.png"]
-    listing += ["images/notes.pdf", "images/table.csv", "images/README"] + listing[:3]
+    listing += ["images/notes.pdf", "images/table.csv", "images/README", *listing[:3]]
     list_file = write_text(root / "train.txt", "\n".join(listing) + "\n")
     first = listing.index("images/gone-0.png") + 1
     kinds = ["picture-missing"] * 3 + ["not-a-picture"] * 3 + ["picture-listed-twice"] * 3
@@ -107,7 +109,9 @@ def write_faulty_coco(root: Path) -> tuple[Path, Expected]:
     annotations: list[tuple[str, object]] = [("", good)]
 
     def add(kind: str, *records: object) -> None:
-        annotations.extend((kind, {**good, **record} if isinstance(record, dict) else record) for record in records)
+        annotations.extend(
+            (kind, {**good, **record} if isinstance(record, dict) else record) for record in records
+        )
 
     add("image-unknown", {"image_id": 99}, {"image_id": "x"}, {"image_id": None})
     add("class-unknown", {"category_id": 6}, {"category_id": "7"}, {"category_id": [7]})
@@ -115,7 +119,12 @@ def write_faulty_coco(root: Path) -> tuple[Path, Expected]:
     add("bbox-length", {"bbox": [1, 2, 3]}, {"bbox": []}, {"bbox": {"x": 1}})
     add("not-a-number", {"bbox": [1, 2, "3", 4]}, {"bbox": [None, 2, 3, 4]}, {"bbox": [1, 2, 3, True]})
     add("nan", *({"bbox": [float("nan"), 2, 3, 4 + number]} for number in range(3)))
-    add("infinite", {"bbox": [float("inf"), 2, 3, 4]}, {"bbox": [1, 2, 3, 1e300]}, {"bbox": [10**400, 2, 3, 4]})
+    add(
+        "infinite",
+        {"bbox": [float("inf"), 2, 3, 4]},
+        {"bbox": [1, 2, 3, 1e300]},
+        {"bbox": [10**400, 2, 3, 4]},
+    )
     add("zero-size", {"bbox": [5, 5, 0, 0]}, {"bbox": [5, 5, 4, 0]}, {"bbox": [5, 5, 0, 4]})
     add("inverted", {"bbox": [5, 5, -4, 4]}, {"bbox": [5, 5, 4, -4]}, {"bbox": [5, 5, -4, -4]})
     add("outside", {"bbox": [40, 5, 4, 4]}, {"bbox": [-9, 5, 4, 4]}, {"bbox": [5, 30, 4, 4]})
@@ -130,7 +139,9 @@ def write_faulty_coco(root: Path) -> tuple[Path, Expected]:
         images.append(("picture-listed-twice", {"id": 20 + number, "file_name": "a.png"}))
         images.append(("image-record", ({"id": 5}, {"file_name": "x.png"}, "x.png")[number]))
         name = write_picture(root / "images" / f"c{number}.png").name
-        images.append(("size-mismatch", {"id": 30 + number, "file_name": name, "width": 30 + number, "height": 40}))
+        images.append(
+            ("size-mismatch", {"id": 30 + number, "file_name": name, "width": 30 + number, "height": 40})
+        )
     write_picture(root / "images" / "a.png")
     lines = ['{"categories": [{"id": 7, "name": "cat"}],', '"images": [']
     expected: set[tuple[int, str]] = set()
@@ -144,7 +155,9 @@ def write_faulty_coco(root: Path) -> tuple[Path, Expected]:
     return write_text(root / "data.yaml", yaml), {(str(path), line, kind) for line, kind in expected if kind}
 
 
-def voc_object(name: str = "cat", corners: str = "<xmin>6</xmin><ymin>6</ymin><xmax>25</xmax><ymax>25</ymax>") -> str:
+def voc_object(
+    name: str = "cat", corners: str = "<xmin>6</xmin><ymin>6</ymin><xmax>25</xmax><ymax>25</ymax>"
+) -> str:
     """An object on one line."""
     return f"<object><name>{name}</name><bndbox>{corners}</bndbox></object>"
 
@@ -159,11 +172,17 @@ def write_faulty_voc(root: Path) -> tuple[Path, Expected]:
     corner = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>".format
     objects: dict[str, tuple[str, str, str]] = {
         "class-unknown": (voc_object("fox"), voc_object("Cat"), voc_object("0")),
-        "missing-tag": (voc_object(""), voc_object(corners="<xmin>6</xmin>"), "<object><name>cat</name></object>"),
+        "missing-tag": (
+            voc_object(""),
+            voc_object(corners="<xmin>6</xmin>"),
+            "<object><name>cat</name></object>",
+        ),
         "not-a-number": (
             voc_object(corners=corner("a", 1, 9, 9)),
             voc_object(corners=corner(1, 1, "9 9", 9)),
-            "<object><name>cat</name><difficult>maybe</difficult><bndbox>" + corner(2, 2, 9, 9) + "</bndbox></object>",
+            "<object><name>cat</name><difficult>maybe</difficult><bndbox>"
+            + corner(2, 2, 9, 9)
+            + "</bndbox></object>",
         ),
         "decimal-comma": tuple(voc_object(corners=corner(f"{number},5", 1, 9, 9)) for number in (1, 2, 3)),
         "zero-size": tuple(voc_object(corners=corner(x, 7, x, 7)) for x in (3, 8, 20)),
@@ -175,7 +194,8 @@ def write_faulty_voc(root: Path) -> tuple[Path, Expected]:
     files = {
         "xml-malformed": ("<annotation><object></annotation>", "hello", "<html></html>"),
         "xml-doctype": tuple(
-            f'<!DOCTYPE annotation [<!ENTITY a "{"x" * number}">]><annotation>&a;</annotation>' for number in (1, 2, 3)
+            f'<!DOCTYPE annotation [<!ENTITY a "{"x" * number}">]><annotation>&a;</annotation>'
+            for number in (1, 2, 3)
         ),
         "filename-mismatch": tuple(
             voc_file(voc_object(), head=f"<filename>{name}</filename>") for name in ("b.png", "x/y.png", "z")
@@ -214,9 +234,24 @@ def write_faulty_csv(root: Path) -> tuple[Path, Expected]:
         rows.extend((kind, text) for text in texts)
 
     add("column-count", "a.png,40,30,cat,5,5,25", "a.png", "a.png,40,30,cat,5,5,25,25,0,9")
-    add("class-unknown", "a.png,40,30,fox,5,5,25,25,0", "a.png,40,30,,5,5,25,25,0", "a.png,40,30,Cat,5,5,25,25,0")
-    add("not-a-number", "a.png,40,30,cat,x,5,25,25,0", "a.png,40,30,cat,5,,25,25,0", "a.png,40,30,cat,5,5,25,25,?")
-    add("nan", "a.png,40,30,cat,nan,5,25,25,0", "a.png,40,30,cat,5,NAN,25,25,0", "a.png,40,30,cat,5,5,25,-nan,0")
+    add(
+        "class-unknown",
+        "a.png,40,30,fox,5,5,25,25,0",
+        "a.png,40,30,,5,5,25,25,0",
+        "a.png,40,30,Cat,5,5,25,25,0",
+    )
+    add(
+        "not-a-number",
+        "a.png,40,30,cat,x,5,25,25,0",
+        "a.png,40,30,cat,5,,25,25,0",
+        "a.png,40,30,cat,5,5,25,25,?",
+    )
+    add(
+        "nan",
+        "a.png,40,30,cat,nan,5,25,25,0",
+        "a.png,40,30,cat,5,NAN,25,25,0",
+        "a.png,40,30,cat,5,5,25,-nan,0",
+    )
     add("missing-field", *(f",40,30,cat,5,5,{25 + number},25,0" for number in range(3)))
     add("zero-size", *(f"a.png,40,30,cat,{x},9,{x},9,0" for x in (5, 6, 7)))
     add("inverted", *(f"a.png,40,30,cat,{x},5,2,9,0" for x in (5, 6, 7)))

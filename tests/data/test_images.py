@@ -352,7 +352,9 @@ def test_thumbnail_end_marker_does_not_count():
     assert kind_of(with_thumbnail[:-20]) == "truncated"
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns about damaged TIFF tags; that is no error of ours
+@pytest.mark.filterwarnings(
+    "ignore::UserWarning"
+)  # Pillow warns about damaged TIFF tags; that is no error of ours
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "WEBP", "TIFF"])
 def test_flipped_bytes_give_a_picture_or_a_named_error(image_format):
     raw = encoded(picture(), image_format)

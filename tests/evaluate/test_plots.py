@@ -12,7 +12,12 @@ from tests.evaluate.boxes_made import draw, predictions_of, truth_made
 from vedette.config.evaluate import EvaluateConfig
 from vedette.errors import MissingExtraError, WriteError
 from vedette.evaluate.packed import Predictions, Truth
-from vedette.evaluate.plots import draw_all, draw_confusion_matrix
+from vedette.evaluate.plots import (
+    draw_all,
+    draw_confidence_curve,
+    draw_confusion_matrix,
+    draw_precision_recall,
+)
 from vedette.evaluate.result import Evaluation
 from vedette.evaluate.run import measure_boxes
 
@@ -61,16 +66,24 @@ def test_nothing_to_draw_is_drawn(tmp_path: Path) -> None:
         _evaluation(predictions_of([]), truth_made([]), ["a", "b"]),
         _evaluation(predictions_of([[]]), truth_made([[[0, 0, 0, 9, 9]]]), ["a", "b"]),
     ):
-        assert all(path.exists() for path in draw_all(evaluation, tmp_path))
+        draw_precision_recall(evaluation, tmp_path / "lines.png")
+        draw_confidence_curve(evaluation, "f1", tmp_path / "f1.png")
+        draw_confusion_matrix(evaluation.confusion, tmp_path / "matrix.png", normalised=True)
+        for name in ("lines", "f1", "matrix"):
+            path = tmp_path / f"{name}.png"
+            assert path.stat().st_size > 1000
+            path.unlink()
 
 
-def test_drawing_leaves_no_global_state(tmp_path: Path) -> None:
+def test_drawing_leaves_no_global_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib
 
+    evaluation = _evaluation(*draw(0), list("abcd"))
     before = dict(matplotlib.rcParams)
-    draw_all(_evaluation(*draw(0), list("abcd")), tmp_path)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it would fail
+    draw_precision_recall(evaluation, tmp_path / "lines.png")
+    draw_confusion_matrix(evaluation.confusion, tmp_path / "matrix.png")
     assert dict(matplotlib.rcParams) == before
-    assert "matplotlib.pyplot" not in sys.modules
 
 
 def test_cells_carry_the_counts_of_their_row_and_column(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The loss as one writes it first: boolean indexing, a loop over levels, sequential writes. The twin of the dense one."""
+"""The loss as one writes it first: lists, a loop over levels, sequential writes. The twin of the dense one."""
 
 from __future__ import annotations
 

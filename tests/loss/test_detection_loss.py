@@ -249,5 +249,22 @@ def test_level_counts_that_fit_no_release_are_refused():
     balanced = replace(loss_rules("v7.0"), balances_levels=True)
     with pytest.raises(ConfigError, match="stride 16"):
         DetectionLoss(Hyperparameters(), anchors=torch.ones(1, 3, 2), classes=3, strides=(8,), rules=balanced)
-    with pytest.raises(ConfigError, match="did you mean 'v4.0'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'v4\.0'"):
         loss_rules("v4")
+
+
+# torch's own tracer makes an instance of an autograd function, which torch itself warns of.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_the_step_compiles_as_one_graph():
+    """No break in the graph, and the same numbers, through the tracer of ``torch.compile``."""
+    case = default_case()
+    loss, targets = build(case), as_targets(case["targets"])
+    compiled = torch.compile(lambda levels: loss(levels, targets), backend="aot_eager", fullgraph=True)
+    results = []
+    for call in (lambda levels: loss(levels, targets), compiled):
+        levels = golden_levels(2, (128, 160), case["stride"], 3)
+        total, items = call(levels)
+        total.backward()
+        results.append([total.detach(), items, *(level.grad for level in levels)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)

@@ -177,7 +177,7 @@ def warp_labels(labels: Labels, matrix: Matrix, choice: AffineChoice, output_hw:
 def flip_boxes(boxes_xyxy: Boxes, size_hw: SizeHW, *, left_right: bool, up_down: bool) -> Boxes:
     """Mirror boxes with their picture."""
     height, width = size_hw
-    boxes = boxes_xyxy.copy()
+    boxes: Boxes = boxes_xyxy.copy()
     if left_right:
         boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
     if up_down:
@@ -188,4 +188,5 @@ def flip_boxes(boxes_xyxy: Boxes, size_hw: SizeHW, *, left_right: bool, up_down:
 def _clip(boxes_xyxy: Boxes, size_hw: SizeHW) -> Boxes:
     height, width = size_hw
     limits = np.array((width, height, width, height), dtype=np.float64)
-    return np.minimum(np.maximum(boxes_xyxy, 0.0), limits)
+    clipped: Boxes = np.minimum(np.maximum(boxes_xyxy, 0.0), limits)
+    return clipped

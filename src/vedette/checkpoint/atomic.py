@@ -109,7 +109,7 @@ def atomic_file(path: Path, expected_bytes: int) -> Iterator[AtomicWriter]:
     """
     path = Path(path)
     _check_free_space(path, expected_bytes)
-    temporary = path.parent / f".{path.name[:120]}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
     try:
         with _written_then_renamed(temporary, path) as writer:
             yield writer

@@ -112,15 +112,15 @@ def load_detector(path: Path) -> LoadedDetector:
             where=path,
             fix="update vedette",
         )
+    architecture_values, metadata = content.get("architecture"), content.get("metadata")
+    if not isinstance(architecture_values, dict) or not isinstance(metadata, dict):
+        raise CheckpointError("lacks its architecture or its metadata", where=path)
     try:
-        architecture = Architecture.from_dict(content.get("architecture"))
+        architecture = Architecture.from_dict(architecture_values)
         letterbox = LetterboxPolicy.from_dict(content.get("letterbox"))
     except ModelError as error:
         raise CheckpointError(f"is not accepted: {error.what}", where=f"{path}: {error.where}") from None
     class_names = _checked_names(content.get("class_names"), architecture.classes, path)
-    metadata = content.get("metadata")
-    if not isinstance(metadata, dict):
-        raise CheckpointError("lacks its metadata", where=path)
     detector = _check_tensors(tensors, architecture, path)
     # The tensors become the weights: nothing is initialised first, so no random number is drawn either.
     detector.load_state_dict(tensors, assign=True)

@@ -35,6 +35,7 @@ SCHEMA_VERSION = 1
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 MAX_NAME_LENGTH = 512
 MAX_DIMENSIONS = 16
+_MAX_NUMBER = 1 << 40  # of a dimension or offset: a terabyte
 _NO_DIGEST = "0" * 64
 _FIX_DAMAGED = "use another copy, or the previous file"
 
@@ -89,12 +90,13 @@ def write_tensors(
     path = Path(path)
     stored = {name: _storable(path, name, tensors[name], allow_nonfinite) for name in _storage_order(tensors)}
     text = _metadata_text(path, metadata)
-    digest = hashlib.sha256(_encode_header(stored, text, _NO_DIGEST))
+    blank = _encode_header(stored, text, _NO_DIGEST)
+    if len(blank) - 8 > MAX_HEADER_BYTES:
+        raise CheckpointError(f"names and metadata take more than {MAX_HEADER_BYTES} bytes", where=path)
+    digest = hashlib.sha256(blank)
     for tensor in stored.values():
         digest.update(_bytes_of(tensor))
     header = _encode_header(stored, text, digest.hexdigest())
-    if len(header) - 8 > MAX_HEADER_BYTES:
-        raise CheckpointError(f"names and metadata take more than {MAX_HEADER_BYTES} bytes", where=path)
     with atomic_file(path, len(header) + sum(tensor.nbytes for tensor in stored.values())) as writer:
         writer.write(header)
         for tensor in stored.values():
@@ -307,10 +309,10 @@ def _read_entries(header: Mapping[str, Any], data_length: int, path: Path) -> li
 
 
 def _whole_numbers(value: object, most: int) -> tuple[int, ...] | None:
-    """``value`` as a tuple, if it is a list of at most ``most`` non-negative whole numbers."""
+    """``value`` as a tuple, if it is a list of at most ``most`` whole numbers from 0 to 2**40."""
     if not isinstance(value, list) or len(value) > most:
         return None
-    if not all(type(number) is int and 0 <= number < 1 << 62 for number in value):
+    if not all(type(number) is int and 0 <= number <= _MAX_NUMBER for number in value):
         return None
     return tuple(value)
 

@@ -44,7 +44,10 @@ def parse_arguments(
     collected: dict[str, Any] = {}
     fields = {name: field for cls in classes for name, field in cls.model_fields.items()}
 
-    def collect(**values: Any) -> None:
+    by_place = [name for name, field in fields.items() if _extra(field).get("positional")]
+
+    def collect(*places: Any, **values: Any) -> None:
+        values |= zip(by_place, places, strict=False)
         collected.update({name: value for name, value in values.items() if value is not None})
         collected[""] = True  # parsing reached the end: not a request for help
 
@@ -114,7 +117,6 @@ def _extra(field: FieldInfo) -> dict[str, Any]:
 
 def _parameter(name: str, field: FieldInfo, heading: str | None) -> inspect.Parameter:
     extra = _extra(field)
-    by_place = bool(extra.get("positional"))
     several = _takes_several(field.annotation)
     plain: Any = bool if field.annotation is bool else (list[str] if several else str)
     parameter = Parameter(
@@ -125,7 +127,9 @@ def _parameter(name: str, field: FieldInfo, heading: str | None) -> inspect.Para
         show_default=False,
         group=heading or "Flags",
     )
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if by_place else inspect.Parameter.KEYWORD_ONLY
+    kind = (
+        inspect.Parameter.POSITIONAL_OR_KEYWORD if extra.get("positional") else inspect.Parameter.KEYWORD_ONLY
+    )
     return inspect.Parameter(name, kind, default=None, annotation=Annotated[plain | None, parameter])
 
 

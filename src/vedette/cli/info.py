@@ -54,7 +54,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _info(config: InfoConfig) -> int:
     if not config.model:
-        raise ConfigError("name a model or file", where="vedette info", fix="for example: vedette info yolov5s")
+        raise ConfigError(
+            "name a model or file", where="vedette info", fix="for example: vedette info yolov5s"
+        )
     summary, extra = _summarise(config)
     if config.json_output:
         print(json.dumps({**summary.to_json(), **extra}, indent=2, ensure_ascii=False))  # noqa: T201

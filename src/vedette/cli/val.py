@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 def run(arguments: Sequence[str]) -> int:
     """Entry point of the command. Exit code 1 if some pictures could not be read."""
     return run_with_config(
-        "vedette val", "Measure a detector: AP, precision, recall, confusion.", EvaluateConfig, arguments, _val
+        "vedette val",
+        "Measure a detector: AP, precision, recall, confusion.",
+        EvaluateConfig,
+        arguments,
+        _val,
     )
 
 
@@ -54,7 +58,15 @@ def class_table(evaluation: Evaluation, *, verbose: bool) -> Table:
     point, numbers = evaluation.operating_point, evaluation.numbers
     boxes = sum(result.instances for result in evaluation.per_class)
     shown: list[tuple[object, ...]] = [
-        ("all", len(evaluation.image_paths), boxes, point.precision, point.recall, numbers["ap50"], numbers["ap"])
+        (
+            "all",
+            len(evaluation.image_paths),
+            boxes,
+            point.precision,
+            point.recall,
+            numbers["ap50"],
+            numbers["ap"],
+        )
     ]
     if verbose or len(evaluation.per_class) <= 20:
         for result in evaluation.per_class:

@@ -1,9 +1,11 @@
-"""Device, arithmetic and thread count from the words of a command line. Nothing is set here, only chosen."""
+"""Device, arithmetic and thread count from the words of a command line."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -101,3 +103,16 @@ def thread_count(requested: int = 0) -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch use so many CPU threads in this block, then as many as before; 0 changes nothing."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count:
+            torch.set_num_threads(before)

@@ -59,7 +59,7 @@ class CheckReport:
     @property
     def bad(self) -> int:
         """How many rows, pictures and files cannot be used (repeated ones do not count)."""
-        return sum(defect.effect in ("row", "picture", "file") for defect in self.defects)
+        return sum(defect.bad for defect in self.defects)
 
     def kind_counts(self) -> dict[str, int]:
         """How many defects there are of each kind, most frequent first."""

@@ -121,6 +121,11 @@ class Defect:
         return KINDS[self.kind].effect
 
     @property
+    def bad(self) -> bool:
+        """Whether something cannot be used; repeated rows and pictures do not count."""
+        return self.effect in ("row", "picture", "file")
+
+    @property
     def place(self) -> str:
         """``path:line``, or the path if the whole file is meant; control characters are escaped."""
         return printable(f"{self.path}:{self.line}" if self.line else self.path)

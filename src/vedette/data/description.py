@@ -44,6 +44,7 @@ from vedette.errors import ConfigError, DataError, nearest
 
 DATA_VARIABLE = "VEDETTE_DATA_DIR"
 SHIPPED = ("bccd", "wind-turbines")
+DOWNLOAD_REFUSED = "'download' is never executed: fetch the data set yourself"
 
 LabelFormat = Literal["yolo", "coco", "voc", "csv"]
 Coordinates = Literal["edges", "voc1"]
@@ -98,6 +99,7 @@ class DatasetDescription:
             pixels, x1 = xmin - 1. Only VOC and CSV use it.
         search_roots: folders against which relative paths are tried, in order.
         notes: what was passed over, one sentence each.
+        names_download: whether the YAML says how to fetch the data set, which is never done.
     """
 
     name: str
@@ -111,6 +113,7 @@ class DatasetDescription:
     coordinates: Coordinates = "edges"
     search_roots: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    names_download: bool = False
 
     def __reduce__(self) -> tuple[object, ...]:
         """Let the description cross a process border although its mapping is read-only."""
@@ -191,7 +194,7 @@ def _roots(values: Mapping[str, Any], file: Path) -> tuple[Path, ...]:
     if not root.is_dir():
         fix = "correct 'path'; it is relative to the folder of the description"
         if values.get("download") is not None:
-            fix += ". 'download' is never executed: fetch the data set yourself"
+            fix += f"; {DOWNLOAD_REFUSED}"
         raise DataError("the data set's root folder ('path') is not there", where=root, fix=fix)
     return (root,)
 
@@ -229,6 +232,7 @@ def _parse(
             for key in _PASSED_OVER
             if values.get(key) is not None
         ),
+        names_download=values.get("download") is not None,
     )
 
 

@@ -18,6 +18,7 @@ from vedette.data.description import DatasetDescription
 from vedette.data.formats import parse_split
 from vedette.data.formats.records import RawSplit, SplitFiles
 from vedette.data.images import ImageHeader, probe_image, read_image
+from vedette.data.sources import relative_path
 from vedette.errors import ImageError
 
 MINIMUM_SIDE = 10
@@ -151,17 +152,6 @@ def _may_end_early(path: str, picture_format: str) -> bool:
             return stream.read() != mark if mark else False
     except OSError:
         return True
-
-
-def relative_path(path: str, root: str) -> str:
-    """``path`` relative to ``root`` with forward slashes; as it is where there is no such path (another drive)."""
-    prefix = root.rstrip("\\/") + os.sep
-    if path.startswith(prefix):
-        return path[len(prefix) :].replace(os.sep, "/")
-    try:
-        return os.path.relpath(path, root).replace(os.sep, "/")
-    except ValueError:
-        return path.replace(os.sep, "/")
 
 
 def _check_pictures(

@@ -69,7 +69,7 @@ def read_cache(path: Path, expected_fingerprint: str) -> BuiltSplit | None:
         if path.stat().st_size > MAX_CACHE_BYTES:
             raise ForeignCacheError("it is too large")
         raw = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ForeignCacheError(f"it cannot be read ({error.strerror})") from None

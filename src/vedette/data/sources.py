@@ -157,5 +157,19 @@ def label_path(image_path: str, release: Literal["v4.0", "v7.0"] = "v4.0") -> st
 
 def find_label_path(image_path: str) -> str:
     """The label path of v4.0, or that of v7.0 where only that one exists."""
-    first, last = label_path(image_path), label_path(image_path, "v7.0")
+    first = label_path(image_path)
+    if image_path.count("images") < 2 and image_path.count("." + image_path.rpartition(".")[2]) == 1:
+        return first  # both rules agree
+    last = label_path(image_path, "v7.0")
     return last if first != last and not os.path.exists(first) and os.path.exists(last) else first
+
+
+def relative_path(path: str, root: str) -> str:
+    """``path`` relative to ``root`` with forward slashes; as it is where there is no such path (another drive)."""
+    prefix = root.rstrip("\\/") + os.sep
+    if path.startswith(prefix):
+        return path[len(prefix) :].replace(os.sep, "/")
+    try:
+        return os.path.relpath(path, root).replace(os.sep, "/")
+    except ValueError:
+        return path.replace(os.sep, "/")

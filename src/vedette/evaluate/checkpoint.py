@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from vedette.config.evaluate import EvaluateConfig
 from vedette.config.run_folder import create_run_folder
+from vedette.core.device import cpu_threads
 from vedette.data.description import load_description
 from vedette.data.index import SplitIndex, load_index
 from vedette.errors import UsageError
@@ -46,13 +45,8 @@ def evaluate_checkpoint(config: EvaluateConfig, *, progress: Progress | None = N
     description = load_description(config.data)
     index = load_index(description, config.split, on_bad_label=config.on_bad_label)
     folder = create_run_folder(config.project, config.name, config.exist_ok)
-    threads = torch.get_num_threads()
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    try:
+    with cpu_threads(config.threads):
         evaluation = evaluate(predictor, index, config, progress=progress)
-    finally:
-        torch.set_num_threads(threads)
     evaluation.write_json(folder / "metrics.json")
     if config.json_path:
         evaluation.write_json(Path(config.json_path))

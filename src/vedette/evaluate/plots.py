@@ -24,6 +24,7 @@ MAX_CELL_TEXT = 25
 
 _STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
 _DOTS_PER_INCH = 200
+_WIDEST_PIXELS = 2000
 _NAME_LENGTH = 24
 _FONT = "DejaVu Sans"  # comes with matplotlib
 
@@ -116,7 +117,7 @@ def draw_confusion_matrix(confusion: ConfusionMatrix, path: Path, *, normalised:
     axes = figure.add_subplot(1, 1, 1)
     # The colours of counts follow the square root, so that small counts show beside large ones.
     norm = PowerNorm(1.0 if normalised else 0.5, vmin=0, vmax=1 if normalised else max(values.max(), 1.0))
-    picture = axes.imshow(values, cmap="Blues", norm=norm, aspect="equal")
+    picture = axes.imshow(values, cmap="Blues", norm=norm, aspect="equal", interpolation="nearest")
     if side <= MAX_CELL_TEXT + 1:
         _write_cells(axes, values, np.asarray(norm(values)), "{:.2f}" if normalised else "{:.0f}")
     row_points = 72 * 0.82 * inches / side
@@ -233,6 +234,6 @@ def _drawable(name: str, class_id: int) -> str:
 def _save(figure: Any, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=_DOTS_PER_INCH)
+        figure.savefig(path, dpi=min(_DOTS_PER_INCH, _WIDEST_PIXELS / figure.get_figwidth()))
     except OSError as error:
         raise WriteError(f"cannot be written ({error.strerror})", where=path) from None

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from vedette.checkpoint.atomic import write_atomic
 from vedette.config.detect import DetectConfig
 from vedette.config.run_folder import create_run_folder, next_run_folder
-from vedette.core.device import thread_count
+from vedette.core.device import cpu_threads, thread_count
 from vedette.core.nms import NmsSettings
 from vedette.errors import EXIT_DONE, EXIT_REFUSED, EXIT_SOME_FAILED, UsageError
 from vedette.infer.draw import DrawStyle
@@ -108,7 +107,7 @@ def detect(
     )
     tally = _Tally()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_torch_threads(config.threads))
+        stack.enter_context(cpu_threads(config.threads))
         writers = [stack.enter_context(writer) for writer in _writers(config, folder)]
         write = stack.enter_context(_written_behind(writers, tally, 2 * config.batch_size))
         if configured.backend.device.type != "cpu":
@@ -202,19 +201,6 @@ def _written_behind(writers: list[Write], tally: _Tally, at_most: int) -> Iterat
                 tally.add_time("write", pending.popleft().result())
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    """Run with so many CPU threads, then with as many as before; 0 changes nothing."""
-    before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        if count:
-            torch.set_num_threads(before)
 
 
 @dataclass(slots=True)

@@ -53,7 +53,7 @@ class _Clock:
     saved: float = field(default_factory=time.monotonic)
 
 
-def train_epoch(
+def train_epoch(  # noqa: PLR0913  # the parts of a run, each passed on as it is
     rules: StepRules,
     state: TrainState,
     batches: Iterator[Batch],
@@ -182,7 +182,9 @@ class _PendingLosses:
         """Add what is pending to the epoch's sums, in order: the sums do not depend on when this is called."""
         if self._items:
             for row in torch.stack(self._items).tolist():
-                self._sums.losses = [total + value for total, value in zip(self._sums.losses, row, strict=True)]
+                self._sums.losses = [
+                    total + value for total, value in zip(self._sums.losses, row, strict=True)
+                ]
             self._items.clear()
 
 

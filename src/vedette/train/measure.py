@@ -19,7 +19,7 @@ def measure(setup: Setup, state: TrainState) -> Evaluation:
     """Evaluate the average of the weights on the validation split, with the settings of ``vedette val``."""
     backend = TorchBackend(setup.averaged_detector(state), setup.rules.device, setup.precision)
     predictor = Predictor(backend, setup.letterbox, setup.class_names)
-    return evaluate(predictor, setup.val_index, EvaluateConfig(batch_size=setup.val_batch_size))
+    return evaluate(predictor, setup.val_index, EvaluateConfig(batch_size=setup.config.batch_size))
 
 
 def fitness(evaluation: Evaluation) -> float:
@@ -27,7 +27,9 @@ def fitness(evaluation: Evaluation) -> float:
     return 0.1 * (evaluation.numbers["ap50"] or 0.0) + 0.9 * (evaluation.numbers["ap"] or 0.0)
 
 
-def epoch_row(setup: Setup, state: TrainState, evaluation: Evaluation | None) -> dict[str, float | int | None]:
+def epoch_row(
+    setup: Setup, state: TrainState, evaluation: Evaluation | None
+) -> dict[str, float | int | None]:
     """The epoch that just ended as a row of ``results.csv``, under the published column names."""
     progress = state.progress
     sums, losses = progress.sums, progress.sums.mean_losses()

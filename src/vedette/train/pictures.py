@@ -34,7 +34,9 @@ def draw_batch(batch: Batch, class_names: Sequence[str], path: Path) -> None:
     _write_grid(tiles, path)
 
 
-def draw_found(evaluation: Evaluation, class_names: Sequence[str], path: Path, *, score: float = 0.25) -> None:
+def draw_found(
+    evaluation: Evaluation, class_names: Sequence[str], path: Path, *, score: float = 0.25
+) -> None:
     """Evenly spaced pictures of the validation split with what was found in them."""
     from vedette.data.images import read_image
 
@@ -82,7 +84,9 @@ def _write_grid(tiles: Sequence[Image], path: Path) -> None:
         row, column = divmod(number, columns)
         scale = _TILE / max(tile.shape[:2])
         height, width = (max(1, round(length * scale)) for length in tile.shape[:2])
-        shrunk = cv2.resize(tile, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        shrunk = cv2.resize(
+            tile, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        )
         top = _GAP + row * side + (_TILE - height) // 2
         left = _GAP + column * side + (_TILE - width) // 2
         canvas[top : top + height, left : left + width] = shrunk

@@ -19,6 +19,7 @@ from vedette.checkpoint.state_folder import StateFolder
 from vedette.checkpoint.tensors import weights_sha256
 from vedette.config.hyperparameters import Hyperparameters
 from vedette.config.train import TrainConfig
+from vedette.core.device import cpu_threads
 from vedette.errors import CheckpointError, InterruptedRunError
 from vedette.evaluate.result import Evaluation
 from vedette.track.events import EpochDone, RunFinished, RunStarted, Tracker
@@ -70,9 +71,8 @@ def train(
         [EventLog(files.events), ResultsTable(files.results), PlotTracker(files.plots), *trackers]
     )
     try:
-        setup = prepare(files, emitter)
-        with StopRequest() as stop:
-            return _train_epochs(setup, files, emitter, stop)
+        with cpu_threads(files.config.threads), StopRequest() as stop:
+            return _train_epochs(prepare(files, emitter), files, emitter, stop)
     finally:
         emitter.close()
 

@@ -181,7 +181,9 @@ def _load_weights(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None
         raise CheckpointError(f"{len(different)} tensors do not fit the model, such as {different[0]}")
     for name, tensor in live.items():
         if tensor.shape != tensors[name].shape:
-            raise CheckpointError(f"has shape {list(tensors[name].shape)}, not {list(tensor.shape)}", where=name)
+            raise CheckpointError(
+                f"has shape {list(tensors[name].shape)}, not {list(tensor.shape)}", where=name
+            )
         tensor.copy_(tensors[name])
 
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vedette.data.description import DOWNLOAD_REFUSED
 from vedette.data.formats import coco, csv, voc, yolo
 from vedette.data.formats.records import RawSplit, SplitFiles
+from vedette.errors import DataError
 
 if TYPE_CHECKING:
     from vedette.data.description import DatasetDescription, SplitSource
@@ -35,7 +37,13 @@ def gather_split(description: DatasetDescription, split: str) -> SplitFiles:
     Raises:
         DataError: there is no such split, or a folder or file that the description names is not there.
     """
-    return _READERS[description.format][0](description, description.source(split))
+    source = description.source(split)
+    try:
+        return _READERS[description.format][0](description, source)
+    except DataError as error:
+        if description.names_download:
+            error.fix = f"{error.fix}; {DOWNLOAD_REFUSED}"
+        raise
 
 
 def parse_split(description: DatasetDescription, files: SplitFiles) -> RawSplit:

@@ -9,16 +9,13 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vedette.core.types import BoolArray, IntArray
 from vedette.data.defects import Defect
-
-if TYPE_CHECKING:
-    from vedette.data.sources import PictureList
+from vedette.data.sources import PictureList, relative_path
 
 MAX_LABEL_BYTES = 4_000_000
 """Largest label file of one picture; about 100,000 boxes."""
@@ -65,7 +62,7 @@ class SplitFiles:
         result = hashlib.sha256()
         mentions = self.pictures.mentions
         for number, path in enumerate(self.pictures.paths):
-            result.update(f"{os.path.relpath(path, root)}\0{mentions.get(number)}\n".encode(errors="replace"))
+            result.update(f"{relative_path(path, root)}\0{mentions.get(number)}\n".encode(errors="replace"))
         for defect in self.pictures.defects:
             result.update(f"{defect!r}\n".encode(errors="replace"))
         for label in self.labels:
@@ -190,8 +187,10 @@ class RawSplit:
 def read_label_file(path: str, limit: int = MAX_LABEL_BYTES) -> LabelFile:
     """Read one label file; a missing, unreadable or oversized one is told by ``kind``."""
     try:
-        with open(path, "rb") as stream:
-            data = stream.read(limit + 1)
+        with open(path, "rb", buffering=0) as stream:
+            if os.fstat(stream.fileno()).st_size > limit:
+                return LabelFile(path, None, "label-too-large", f"is larger than {limit} bytes")
+            return LabelFile(path, stream.read())
     except (FileNotFoundError, NotADirectoryError):
         return LabelFile(path, None, "no-label-file", "the picture is used as background")
     except OSError as error:
@@ -200,9 +199,6 @@ def read_label_file(path: str, limit: int = MAX_LABEL_BYTES) -> LabelFile:
         return LabelFile(path, None, "label-unreadable", f"cannot be read ({error.strerror})")
     except ValueError as error:
         return LabelFile(path, None, "label-unreadable", f"is no usable path ({error})")
-    if len(data) > limit:
-        return LabelFile(path, None, "label-too-large", f"is larger than {limit} bytes")
-    return LabelFile(path, data)
 
 
 def picture_mentions(pictures: PictureList) -> Callable[[int], tuple[str, int]]:

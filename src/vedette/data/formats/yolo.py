@@ -82,14 +82,16 @@ def _labels_without_picture(picture_folders: Sequence[str], labels: Sequence[Lab
 
     Labels that lie beside their pictures are left alone: other text files lie there too.
     """
-    used = {os.path.normpath(label.path) for label in labels}
+    used = {label.path for label in labels}
     mirrored = {find_label_path(os.path.join(folder, "x.jpg"))[: -len("x.txt")] for folder in picture_folders}
     plain = {os.path.join(folder, "") for folder in picture_folders}
     strangers = []
     for folder in sorted(mirrored - plain):
         for base, _, names in os.walk(folder):
-            paths = (os.path.normpath(os.path.join(base, name)) for name in names if name.endswith(".txt"))
-            strangers += [path for path in paths if path not in used]
+            prefix = os.path.join(os.path.normpath(base), "")
+            strangers += [
+                prefix + name for name in names if name.endswith(".txt") and prefix + name not in used
+            ]
     return sorted(path for path in strangers if os.path.basename(path) != "classes.txt")
 
 

@@ -42,7 +42,9 @@ class TorchBackend:
         fused = fuse(detector).requires_grad_(False).eval()
         self._strides = tuple(int(stride) for stride in fused.strides)
         self._classes = int(fused.classes)
-        self._detector = fused.to(device=self._device, dtype=self._dtype, memory_format=self._format)
+        self._detector = fused.to(self._device, self._dtype)
+        # torch's annotations lack this one of its documented forms.
+        self._detector.to(memory_format=self._format)  # type: ignore[call-overload]
 
     @property
     def strides(self) -> tuple[int, ...]:

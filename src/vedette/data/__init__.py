@@ -1,0 +1,1 @@
+"""Files on disk -> samples: descriptions, label formats, pictures, packed indexes, batches."""

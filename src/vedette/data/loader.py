@@ -1,0 +1,363 @@
+"""From numbered pictures to a stream of batches: order, collation, worker processes.
+
+The stream of a run is fixed by (seed, epoch, position) alone: it does not depend on the number of workers or
+ranks, nor on where a resumed run starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.util
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from vedette.core.random import permutation
+from vedette.core.types import Batch, Sample
+from vedette.data.memory import available_shared_memory
+from vedette.data.pictures import PictureStore
+from vedette.data.worker_marks import MAX_WORKERS, WorkerMarks
+from vedette.errors import DataError, UsageError, VedetteError
+
+if TYPE_CHECKING:
+    from vedette.core.types import FloatArray, SizeHW
+
+__all__ = [
+    "BatchStream",
+    "LoaderSettings",
+    "MakeSample",
+    "PictureStore",
+    "Place",
+    "RunSampler",
+    "collate",
+    "start_method",
+]
+
+Place = tuple[int, int, int]
+"""(epoch, position in the epoch, image number)."""
+
+MakeSample = Callable[[int, int, int], Sample]
+"""Makes the sample of a place; must be picklable to be used by workers."""
+
+
+@dataclass(frozen=True)
+class RunSampler:
+    """The places of all batches of a run, across its epochs.
+
+    The order of an epoch is ``permutation(seed, "order", epoch, pictures)``. Batches never span two epochs; the
+    last one of an epoch may be smaller. With several ranks every global batch is cut into consecutive parts of
+    (nearly) equal size, so that all ranks together see exactly what one would; a part may be empty.
+
+    Attributes:
+        pictures: how many there are.
+        batch_size: samples of a step, over all ranks.
+        epochs: passes of the whole run.
+        seed: the run's seed.
+        start_step: steps already done, over all epochs.
+        rank: which part of every batch to give.
+        world_size: number of parts.
+        shuffle: False keeps the pictures in their order.
+
+    Raises:
+        UsageError: a number is out of range.
+    """
+
+    pictures: int
+    batch_size: int
+    epochs: int
+    seed: int
+    start_step: int = 0
+    rank: int = 0
+    world_size: int = 1
+    shuffle: bool = True
+
+    def __post_init__(self) -> None:
+        if self.pictures < 1:
+            raise UsageError("there is no picture to train on")
+        if self.batch_size < 1 or self.epochs < 0 or self.start_step < 0:
+            raise UsageError("batch size, epochs and start step must not be negative, the batch size not 0")
+        if not 0 <= self.rank < self.world_size:
+            raise UsageError(f"rank {self.rank} of {self.world_size}")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of one epoch."""
+        return -(-self.pictures // self.batch_size)
+
+    def __len__(self) -> int:
+        """Batches left."""
+        return max(self.epochs * self.steps_per_epoch - self.start_step, 0)
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        first_epoch, first_batch = divmod(self.start_step, self.steps_per_epoch)
+        for epoch in range(first_epoch, self.epochs):
+            order = self._order(epoch)
+            for batch in range(first_batch if epoch == first_epoch else 0, self.steps_per_epoch):
+                start = batch * self.batch_size
+                count = min(self.batch_size, self.pictures - start)
+                low = start + self.rank * count // self.world_size
+                high = start + (self.rank + 1) * count // self.world_size
+                yield [(epoch, position, int(order[position])) for position in range(low, high)]
+
+    def _order(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        if not self.shuffle:
+            return np.arange(self.pictures, dtype=np.int64)
+        return permutation(self.seed, "order", epoch, self.pictures)
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderSettings:
+    """How batches are made; none of this changes what is in them.
+
+    Attributes:
+        size_hw: size of the samples.
+        workers: processes that make samples; 0 makes them in this process.
+        prefetch: batches that each worker prepares ahead.
+        pin_memory: put batches into page-locked memory, for a GPU.
+        start: how workers are started; "" means :func:`start_method`.
+    """
+
+    size_hw: SizeHW
+    workers: int = 0
+    prefetch: int = 2
+    pin_memory: bool = False
+    start: str = ""
+
+
+class BatchStream:
+    """Iterator over the batches of a run; close it, or use it in a ``with`` block, to stop its workers.
+
+    Args:
+        make_sample: makes the sample of a place.
+        sampler: which places, batch by batch.
+        settings: see :class:`LoaderSettings`.
+        marks: where workers note their picture; that of the :class:`PictureStore` in use.
+        picture_name: what to call a picture in errors, usually its path.
+
+    Raises:
+        UsageError: more workers than supported.
+        DataError: too little shared memory for the batches of the workers; while iterating: a worker died, with
+            the picture it was at.
+        ImageError: while iterating: a picture cannot be read.
+    """
+
+    def __init__(
+        self,
+        make_sample: MakeSample,
+        sampler: RunSampler,
+        settings: LoaderSettings,
+        *,
+        marks: WorkerMarks | None = None,
+        picture_name: Callable[[int], object] = str,
+    ) -> None:
+        _check_settings(sampler, settings)
+        self._marks = marks or WorkerMarks()
+        self._picture_name = picture_name
+        self._loader = _torch_loader(make_sample, sampler, settings, self._marks)
+        self._batches: Iterator[Any] | None = None
+        self._processes: list[multiprocessing.process.BaseProcess] = []
+
+    def __enter__(self) -> BatchStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        try:
+            if self._batches is None:
+                before = set(multiprocessing.active_children())
+                self._batches = iter(self._loader)
+                self._processes = [
+                    process for process in multiprocessing.active_children() if process not in before
+                ]
+            batch = next(self._batches)
+        except (RuntimeError, OSError, EOFError) as error:
+            raise self._worker_error(error) from error
+        if isinstance(batch, VedetteError):
+            self.close()
+            raise batch
+        return batch  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Stop the workers; there are no batches afterwards."""
+        batches, self._batches = self._batches, iter(())
+        # The iterator of torch ends its workers when it is taken down; there is no public call for it.
+        shutdown = getattr(batches, "_shutdown_workers", None)
+        if shutdown is not None:
+            with contextlib.suppress(RuntimeError):
+                shutdown()
+        for process in self._processes:
+            if process.is_alive():  # stuck, and deaf to SIGTERM by _start_worker
+                process.kill()
+        self._processes = []
+
+    def _worker_error(self, error: Exception) -> Exception:
+        """A dead worker as an error that says which picture it held; other errors as they are."""
+        text = str(error)
+        if "worker" not in text or not self._processes:
+            return error
+        dead = [process for process in self._processes if process.exitcode not in (None, 0)]
+        process_ids = [process.pid for process in dead if process.pid is not None]
+        process_ids += [int(word) for word in re.findall(r"pid\D*(\d+)", text)]
+        reasons = sorted({_exit_reason(process.exitcode) for process in dead})
+        held = self._marks.pictures_of(process_ids) or self._marks.pictures_of([])
+        names = ", ".join(str(self._picture_name(number)) for number in held) or "no picture yet"
+        self.close()
+        return DataError(
+            f"a data worker died ({', '.join(reasons) or ' '.join(text.split())[:200]}) while working on {names}",
+            where="data loading",
+            fix="look at that picture; if memory ran out, use fewer --workers or a smaller --batch-size",
+        )
+
+
+def collate(samples: list[Sample], size_hw: SizeHW | None = None) -> Batch:
+    """Stack samples of one size. Targets: data.md, section 11.
+
+    Args:
+        samples: in batch order; all of one size.
+        size_hw: needed only if there may be no sample at all.
+    """
+    height, width = samples[0].image.shape[:2] if samples else size_hw or (0, 0)
+    pixels = np.empty((len(samples), height, width, 3), dtype=np.uint8)
+    for row, sample in enumerate(samples):
+        pixels[row] = sample.image
+    boxes = [_target_rows(row, sample, (height, width)) for row, sample in enumerate(samples)]
+    rows = np.concatenate(boxes) if boxes else np.empty((0, 6), dtype=np.float32)
+    ignored = (
+        np.concatenate([sample.ignored for sample in samples]) if samples else np.empty(0, dtype=np.bool_)
+    )
+    return Batch(
+        # A view: [B, H, W, 3] in memory is what torch calls channels-last [B, 3, H, W].
+        images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
+        targets=torch.from_numpy(rows[~ignored]),
+        ignored=torch.from_numpy(rows[ignored]),
+        image_numbers=torch.tensor([sample.image_number for sample in samples], dtype=torch.int64),
+    )
+
+
+def start_method(platform: str = sys.platform) -> str:
+    """How worker processes start: "forkserver" on Linux, "spawn" elsewhere.
+
+    Forking this process is unsafe once torch has started threads. A fork server imports torch once for all
+    workers, where spawning imports it in each; macOS and Windows have no reliable alternative to spawning.
+    """
+    return "forkserver" if platform.startswith("linux") else "spawn"
+
+
+class _Samples(Dataset[Any]):
+    """What torch asks for items: places in, samples (or the error of one) out."""
+
+    def __init__(self, make_sample: MakeSample, marks: WorkerMarks) -> None:
+        self._make_sample = make_sample
+        self._marks = marks
+
+    def __getitem__(self, place: Place) -> Sample | VedetteError:
+        self._marks.mark(place[2])
+        try:
+            return self._make_sample(*place)
+        except VedetteError as error:
+            # As a value: torch would turn a raised error into a text that holds a traceback.
+            return error
+
+
+def _collate_or_error(size_hw: SizeHW, items: list[Sample | VedetteError]) -> Batch | VedetteError:
+    for item in items:
+        if isinstance(item, VedetteError):
+            return item
+    return collate([item for item in items if isinstance(item, Sample)], size_hw)
+
+
+def _target_rows(row: int, sample: Sample, size_hw: SizeHW) -> FloatArray:
+    """float32 [M, 6]: (image in batch, class, cx, cy, w, h), the box in 0..1 of the frame."""
+    height, width = size_hw
+    x1, y1, x2, y2 = sample.boxes_xyxy_px.T
+    rows = np.empty((len(sample.class_ids), 6), dtype=np.float32)
+    rows[:, 0] = row
+    rows[:, 1] = sample.class_ids
+    rows[:, 2] = (x1 + x2) / 2 / width
+    rows[:, 3] = (y1 + y2) / 2 / height
+    rows[:, 4] = (x2 - x1) / width
+    rows[:, 5] = (y2 - y1) / height
+    return rows
+
+
+def _torch_loader(
+    make_sample: MakeSample, sampler: RunSampler, settings: LoaderSettings, marks: WorkerMarks
+) -> DataLoader[Any]:
+    options: dict[str, Any] = {}
+    if settings.workers:
+        context = multiprocessing.get_context(settings.start or start_method())
+        context.set_forkserver_preload(["vedette.data.loader"])
+        options = {
+            "multiprocessing_context": context,
+            "worker_init_fn": _start_worker,
+            "prefetch_factor": settings.prefetch,
+        }
+    return DataLoader(
+        _Samples(make_sample, marks),
+        batch_sampler=sampler,
+        num_workers=settings.workers,
+        collate_fn=partial(_collate_or_error, settings.size_hw),
+        pin_memory=settings.pin_memory,
+        **options,
+    )
+
+
+def _start_worker(_: int) -> None:
+    """Set up a worker process: one thread, and signals left to the main process, which stops workers itself."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    multiprocessing.util.Finalize(None, _leave_worker, exitpriority=-100)
+
+
+def _leave_worker() -> None:
+    """End a worker that is done before the interpreter takes itself down.
+
+    Otherwise the thread that hands over batches may be stopped inside torch, which aborts the process with a
+    message on the console.
+    """
+    if sys.exc_info()[0] is None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _check_settings(sampler: RunSampler, settings: LoaderSettings) -> None:
+    if not 0 <= settings.workers <= MAX_WORKERS:
+        raise UsageError(f"{settings.workers} workers, at most {MAX_WORKERS} are supported")
+    height, width = settings.size_hw
+    part = -(-sampler.batch_size // sampler.world_size)
+    needed = part * height * width * 3 * settings.workers * (settings.prefetch + 1)
+    free = available_shared_memory()
+    if free is not None and needed > free:
+        raise DataError(
+            f"{settings.workers} workers need {needed / 2**20:.0f} MiB of shared memory, "
+            f"{free / 2**20:.0f} MiB are free",
+            where="/dev/shm",
+            fix="use fewer --workers, or give the container more (docker run --shm-size=2g)",
+        )
+
+
+def _exit_reason(code: int | None) -> str:
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return f"signal {signal.Signals(-code).name}"
+        return f"signal {-code}"
+    return f"exit code {code}"

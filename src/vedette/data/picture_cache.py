@@ -1,0 +1,204 @@
+"""Where decoded pictures stay between epochs: shared memory, or a file in the cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vedette.data.memory import available_memory, available_shared_memory
+from vedette.errors import DataError, WriteError
+
+if TYPE_CHECKING:
+    from vedette.core.types import Image, IntArray
+
+_RECORD = np.dtype([("modified_ns", "<i8"), ("bytes", "<i8"), ("checksum", "<u4"), ("ready", "<u4")])
+_LAYOUT_VERSION = 1
+_SPARE_BYTES = 256 * 2**20
+
+
+class PictureCache(Protocol):
+    """Pictures by number."""
+
+    def get(self, number: int, path: Path) -> Image | None:
+        """The picture, or None if it has to be decoded."""
+
+    def put(self, number: int, path: Path, image: Image) -> None:
+        """Keep a decoded picture."""
+
+
+class RamCache:
+    """One block of shared memory for all pictures, filled by whichever process decodes one first.
+
+    Two processes may decode the same picture at once; they write the same bytes.
+
+    Raises:
+        DataError: there is not enough memory.
+    """
+
+    def __init__(self, sizes_hw: IntArray) -> None:
+        self._sizes_hw = sizes_hw
+        self._offsets = _offsets(sizes_hw)
+        needed = int(self._offsets[-1])
+        _check_memory(needed)
+        self._block = torch.empty(needed, dtype=torch.uint8).share_memory_()
+        self._ready = torch.zeros(len(sizes_hw), dtype=torch.uint8).share_memory_()
+
+    def get(self, number: int, path: Path) -> Image | None:
+        """See :class:`PictureCache`."""
+        return self._view(number) if self._ready[number] else None
+
+    def put(self, number: int, path: Path, image: Image) -> None:
+        """See :class:`PictureCache`."""
+        self._view(number)[...] = image
+        self._ready[number] = 1
+
+    def _view(self, number: int) -> Image:
+        start, end = self._offsets[number : number + 2].tolist()
+        view: Image = self._block[start:end].numpy().reshape(*self._sizes_hw[number].tolist(), 3)
+        return view
+
+
+class DiskCache:
+    """One file for all pictures of a split at one size, mapped into memory; later runs find it again.
+
+    A picture counts as present if its source file has the time and size noted with it and, on first use in a
+    process, if the check sum of its pixels is right. So a run that was killed, a full disk or a changed picture
+    cost decoding again, never a wrong picture.
+
+    Args:
+        sizes_hw: [n, 2], of the pictures as kept.
+        folder: the cache folder.
+        place: which data set and size this is; a file for the same place and other content is replaced.
+        content: hash of the split.
+
+    Raises:
+        DataError: no folder is given.
+        WriteError: the folder cannot be written, or has too little space.
+    """
+
+    def __init__(self, sizes_hw: IntArray, folder: Path | None, *, place: str, content: str) -> None:
+        if folder is None:
+            raise DataError(
+                "there is no cache folder to keep pictures in",
+                where="cache on disk",
+                fix="set VEDETTE_CACHE_DIR, or use --cache ram",
+            )
+        self._sizes_hw = sizes_hw
+        self._offsets = _offsets(sizes_hw)
+        key = hashlib.sha256(f"{_LAYOUT_VERSION}|{place}".encode()).hexdigest()[:16]
+        name = f"{key}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        self._pixels_path = folder / "pictures" / f"{name}.pixels"
+        self._records_path = folder / "pictures" / f"{name}.records"
+        self._prepare_files(key)
+        self._open()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A mapped array would be copied into the message; the other process maps the file itself.
+        return {key: value for key, value in self.__dict__.items() if key not in _MAPPED}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def get(self, number: int, path: Path) -> Image | None:
+        """See :class:`PictureCache`."""
+        if not self._records["ready"][number]:
+            return None
+        image = self._view(number)
+        if number not in self._verified:
+            record = self._records[number]
+            modified_ns, size = _file_state(path)
+            if (record["modified_ns"], record["bytes"]) != (modified_ns, size):
+                return None
+            if record["checksum"] != zlib.adler32(image):
+                return None
+            self._verified.add(number)
+        return image
+
+    def put(self, number: int, path: Path, image: Image) -> None:
+        """See :class:`PictureCache`."""
+        self._records["ready"][number] = 0
+        self._view(number)[...] = image
+        modified_ns, size = _file_state(path)
+        self._records[number] = (modified_ns, size, zlib.adler32(image), 1)
+        self._verified.add(number)
+
+    def _view(self, number: int) -> Image:
+        start, end = self._offsets[number : number + 2].tolist()
+        return self._pixels[start:end].reshape(*self._sizes_hw[number].tolist(), 3)
+
+    def _prepare_files(self, key: str) -> None:
+        folder = self._pixels_path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in folder.glob(f"{key}-*"):
+                if old not in (self._pixels_path, self._records_path):
+                    old.unlink(missing_ok=True)
+            _reserve(self._records_path, len(self._sizes_hw) * _RECORD.itemsize)
+            _reserve(self._pixels_path, int(self._offsets[-1]))
+        except OSError as error:
+            raise WriteError(
+                f"the picture cache cannot be made ({error.strerror or error})",
+                where=folder,
+                fix="free some space, set VEDETTE_CACHE_DIR to another folder, or use --cache none",
+            ) from None
+
+    def _open(self) -> None:
+        self._verified: set[int] = set()
+        shape = (int(self._offsets[-1]),)
+        pixels = np.memmap(self._pixels_path, dtype=np.uint8, mode="r+", shape=shape)
+        # Plain arrays over the mapping: slicing a memmap object costs several times as much.
+        self._pixels: NDArray[np.uint8] = np.asarray(pixels)
+        records = np.memmap(self._records_path, dtype=_RECORD, mode="r+", shape=(len(self._sizes_hw),))
+        self._records: NDArray[Any] = np.asarray(records)
+
+
+_MAPPED = ("_pixels", "_records", "_verified")
+
+
+def _offsets(sizes_hw: IntArray) -> IntArray:
+    """Start of every picture in the block, and the end of the last: int64 [n + 1]."""
+    sizes = sizes_hw[:, 0] * sizes_hw[:, 1] * 3
+    return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+
+
+def _check_memory(needed: int) -> None:
+    for free, what in ((available_memory(), "memory"), (available_shared_memory(), "shared memory")):
+        if free is not None and needed + _SPARE_BYTES > free:
+            raise DataError(
+                f"the pictures take {needed / 2**30:.1f} GiB of {what}, {free / 2**30:.1f} GiB are free",
+                where="cache in memory",
+                fix="use --cache disk, --cache none, or a smaller --img-size",
+            )
+
+
+def _file_state(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_mtime_ns, status.st_size
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file of ``size`` zero bytes, or keep the one that is there; its space is really taken.
+
+    Writing to a mapped file that has no space left kills the process, so the space is claimed beforehand.
+    """
+    if path.exists() and path.stat().st_size == size:
+        return
+    free = shutil.disk_usage(path.parent).free
+    if size + _SPARE_BYTES > free:
+        raise OSError(0, f"{size / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free")
+    with path.open("ab") as file:
+        file.truncate(size)
+        if hasattr(os, "posix_fallocate") and size:
+            os.posix_fallocate(file.fileno(), 0, size)

@@ -1,0 +1,74 @@
+"""Hue, saturation and brightness."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vedette.augment.colour import GAIN_STEPS, HsvChoice, choose_hsv, hsv_tables, jitter_hsv, plain_jitter_hsv
+from vedette.config.hyperparameters import Hyperparameters
+
+HSV_CASES = json.loads((Path(__file__).parents[1] / "golden" / "training" / "20-hsv.json").read_text())[
+    "cases"
+]
+
+
+@pytest.mark.parametrize("case", HSV_CASES, ids=lambda case: case["id"])
+def test_hsv_golden(case):
+    """Golden 20-hsv.json (BGR there). Tables exact; pixels within one level, as OpenCV versions round."""
+    choice = HsvChoice(*case["input"]["r"])
+    tables = hsv_tables(choice)
+    for row, name in enumerate(("lut_hue", "lut_sat", "lut_val")):
+        assert tables[row].tolist() == case["expected"][name], name
+    image = np.ascontiguousarray(np.array(case["input"]["image_bgr"], dtype=np.uint8)[..., ::-1])
+    expected = np.array(case["expected"]["image_bgr"])[..., ::-1]
+    assert np.abs(plain_jitter_hsv(image, choice).astype(int) - expected).max() <= 1
+
+
+def test_choice_from_draws():
+    hyperparameters = Hyperparameters(hsv_h=0.015, hsv_s=0.7, hsv_v=0.4)
+    low = choose_hsv(np.zeros(3), hyperparameters)
+    for factor, gain in zip((low.hue, low.saturation, low.value), (0.015, 0.7, 0.4), strict=True):
+        assert abs(factor - (1 - gain)) <= 0.5 / GAIN_STEPS
+        assert factor * GAIN_STEPS == round(factor * GAIN_STEPS)
+    nothing = choose_hsv(np.array([0.1, 0.9, 0.3]), Hyperparameters(hsv_h=0.0, hsv_s=0.0, hsv_v=0.0))
+    assert nothing.changes_nothing
+
+
+def test_the_multiplication_equals_the_table_for_every_factor_and_value():
+    values = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    for step in range(2 * GAIN_STEPS + 1):
+        factor = step / GAIN_STEPS
+        expected = np.minimum(np.arange(256) * step // GAIN_STEPS, 255)
+        row = np.zeros((3, 4))
+        row[:, :3] = np.eye(3) * factor
+        row[:, 3] = -0.5 + 0.5 / GAIN_STEPS
+        product = cv2.transform(values, row)
+        np.testing.assert_array_equal(product[0, :, 1], expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    steps=st.tuples(st.integers(0, 2048), st.integers(0, 2048), st.integers(0, 2048)),
+    seed=st.integers(0, 2**31),
+    channels=st.sampled_from([3, 4]),
+)
+def test_fast_jitter_equals_the_plain_one(steps, seed, channels):
+    """One level: only where a hue of 180 or more is taken as an angle instead of modulo 180."""
+    choice = HsvChoice(*(step / GAIN_STEPS for step in steps))
+    image = np.random.default_rng(seed).integers(0, 256, (17, 23, channels), dtype=np.uint8)
+    fast, plain = jitter_hsv(image, choice), plain_jitter_hsv(image, choice)
+    assert fast.shape == plain.shape == (17, 23, 3)
+    assert np.abs(fast.astype(int) - plain).max() <= 1
+    if choice.hue <= 1:
+        np.testing.assert_array_equal(fast, plain)
+
+
+def test_factors_off_the_grid_take_the_plain_way():
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    choice = HsvChoice(1.00001, 0.7, 1.1)
+    np.testing.assert_array_equal(jitter_hsv(image, choice), plain_jitter_hsv(image, choice))

@@ -1,0 +1,225 @@
+"""Where tiles lie, and that warping them one by one equals warping the canvas."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vedette.augment.geometric import AffineChoice, Labels, affine_matrix, warp_labels
+from vedette.augment.mosaic import (
+    BACKGROUND,
+    MIXUP_DRAWS,
+    MOSAIC_DRAWS,
+    PlacedPicture,
+    Tile,
+    canvas_hw_of,
+    choose_mixup_ratio,
+    choose_mosaic,
+    compose,
+    mix,
+    pick,
+    place_tiles,
+    plain_compose,
+)
+from vedette.data.pictures import fitted_sizes
+
+MOSAIC_CASES = json.loads((Path(__file__).parents[1] / "golden" / "training" / "16-mosaic.json").read_text())[
+    "cases"
+]
+
+
+def smooth_picture(size_hw, seed):
+    height, width = size_hw
+    noise = np.random.default_rng(seed).integers(
+        0, 256, (height // 24 + 2, width // 24 + 2, 3), dtype=np.uint8
+    )
+    return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.parametrize("case", MOSAIC_CASES, ids=lambda case: case["id"])
+def test_mosaic_golden(case):
+    """Golden 16-mosaic.json: rectangles exact, labels to 1e-5 (float32 there)."""
+    values, expected = case["input"], case["expected"]
+    size = values["s"]
+    originals = np.array([(h, w) for w, h in values["images_wh_original"]])
+    resized = fitted_sizes(originals, (size, size))
+    numbers = values["image_indices"]
+    tiles_hw = [tuple(resized[number].tolist()) for number in numbers]
+    canvas_hw = canvas_hw_of((size, size))
+    tiles = place_tiles((values["yc"], values["xc"]), tiles_hw, canvas_hw)
+    parts = []
+    for position, (tile, number) in enumerate(zip(tiles, numbers, strict=True)):
+        golden = expected["tiles"][str(position)]
+        assert tile.on_canvas == tuple(golden[key] for key in ("x1a", "y1a", "x2a", "y2a"))
+        assert tile.in_picture == tuple(golden[key] for key in ("x1b", "y1b", "x2b", "y2b"))
+        assert tile.shift_xy == (golden["padw"], golden["padh"])
+        assert tiles_hw[position] == (golden["h"], golden["w"])
+        rows = np.array([line.split() for line in values["labels"][number].splitlines()], dtype=np.float64)
+        rows = rows.reshape(-1, 5)
+        centre, half = rows[:, 1:3], rows[:, 3:] / 2
+        boxes = np.concatenate([centre - half, centre + half], axis=1)
+        labels = Labels(boxes, rows[:, 0].astype(np.int64), np.zeros(len(rows), dtype=np.bool_))
+        parts.append(labels.moved(tiles_hw[position][::-1], tile.shift_xy))
+    choice = AffineChoice()
+    matrix = affine_matrix(choice, canvas_hw, (size, size))
+    np.testing.assert_allclose(matrix, expected["affine_matrix"], atol=1e-12)
+    warped = warp_labels(Labels.joined(parts).clipped(canvas_hw), matrix, choice, (size, size))
+    found = np.column_stack([warped.class_ids, warped.boxes_xyxy_px])
+    np.testing.assert_allclose(
+        found, np.reshape(expected["labels_after_crop_cls_xyxy"], (-1, 5)), rtol=1e-5, atol=1e-5
+    )
+
+
+def placed(size_hw, centre_yx, seed=0, sizes=None):
+    canvas_hw = canvas_hw_of(size_hw)
+    random = np.random.default_rng(seed)
+    if sizes is None:
+        originals = random.integers(20, 200, (4, 2))
+        sizes = [tuple(row) for row in fitted_sizes(originals, size_hw).tolist()]
+    tiles = place_tiles(centre_yx, sizes, canvas_hw)
+    images = [smooth_picture(size, seed + number) for number, size in enumerate(sizes)]
+    return [PlacedPicture(tile, lambda image=image: image) for tile, image in zip(tiles, images, strict=True)]
+
+
+def tile_interior(pictures, choice, canvas_hw, output_hw):
+    """Output pixels at least two canvas pixels away from every edge of a tile: bool [H, W].
+
+    By area coverage: every tile is drawn with its outer two pixels missing, then the canvas is warped; full value
+    is kept only where no missing pixel took part.
+    """
+    inside = np.zeros((*canvas_hw, 3), np.uint8)
+    for picture in pictures:
+        x1, y1, x2, y2 = picture.tile.on_canvas
+        inside[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2] = 255
+    outside = np.full((*canvas_hw, 3), 255, np.uint8)
+    for picture in pictures:
+        x1, y1, x2, y2 = picture.tile.on_canvas
+        outside[max(y1 - 2, 0) : y2 + 2, max(x1 - 2, 0) : x2 + 2] = 0
+    matrix = affine_matrix(choice, canvas_hw, output_hw)
+    masks = [
+        cv2.warpPerspective(mask, matrix, output_hw[::-1], borderValue=border)[..., 0] == 255
+        for mask, border in ((inside, (0, 0, 0)), (outside, (255, 255, 255)))
+    ]
+    return masks[0] | masks[1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    size_hw=st.sampled_from([(64, 64), (96, 64), (60, 100)]),
+    centre=st.tuples(st.floats(0.25, 0.74), st.floats(0.25, 0.74)),
+    angle=st.sampled_from([0.0, 0.0, -30.0, 10.0, 90.0]),
+    scale=st.floats(0.3, 1.8),
+    shear=st.sampled_from([0.0, 8.0]),
+    perspective=st.sampled_from([0.0, 0.0005, -0.001]),
+    shift=st.tuples(st.floats(0.2, 0.8), st.floats(0.2, 0.8)),
+    seed=st.integers(0, 1000),
+)
+def test_direct_warp_equals_the_canvas(size_hw, centre, angle, scale, shear, perspective, shift, seed):
+    """Two levels away from edges of tiles: OpenCV interpolates in steps of 1/32 pixel, and the two ways round to
+    them from different origins."""
+    choice = AffineChoice(
+        perspective, -perspective, angle, scale, shear, 0.0, *shift, projective=perspective != 0.0
+    )
+    canvas_hw = canvas_hw_of(size_hw)
+    centre_yx = (int(centre[0] * canvas_hw[0]), int(centre[1] * canvas_hw[1]))
+    pictures = placed(size_hw, centre_yx, seed)
+    plain = plain_compose(pictures, choice, canvas_hw, size_hw)
+    direct = compose(pictures, choice, canvas_hw, size_hw)
+    assert direct.shape == (*size_hw, 4)
+    interior = tile_interior(pictures, choice, canvas_hw, size_hw)
+    difference = np.abs(direct[..., :3].astype(int) - plain).max(axis=2)
+    assert (difference[interior] <= 2).all()
+
+
+def test_neighbouring_tiles_leave_no_gap():
+    """White tiles that cover the whole canvas must give a white output, for any zoom, shift and turn."""
+    size_hw = (64, 64)
+    white = np.full((64, 64, 3), 255, np.uint8)
+    tiles = place_tiles((64, 64), [size_hw] * 4, (128, 128))
+    pictures = [PlacedPicture(tile, lambda: white) for tile in tiles]
+    random = np.random.default_rng(0)
+    for angle in (0.0, 20.0):
+        for _ in range(50):
+            choice = AffineChoice(
+                degrees=angle,
+                scale=random.uniform(1.0, 1.9),
+                translate_x=random.uniform(0.45, 0.55),
+                translate_y=random.uniform(0.45, 0.55),
+            )
+            output = compose(pictures, choice, (128, 128), size_hw)
+            matrix = affine_matrix(choice, (128, 128), size_hw)
+            covered = tile_interior(
+                [PlacedPicture(Tile((0, 0, 128, 128), (0, 0, 128, 128)), lambda: white)],
+                choice,
+                (128, 128),
+                size_hw,
+            )
+            assert matrix.shape == (3, 3)
+            assert (output[..., :3][covered] == 255).all()
+
+
+def test_a_single_picture_that_is_not_moved_stays_as_it_is():
+    image = smooth_picture((40, 64), 3)
+    picture = PlacedPicture(Tile((0, 12, 64, 52), (0, 0, 64, 40)), lambda: image)
+    output = compose([picture], AffineChoice(), (64, 64), (64, 64))[..., :3]
+    np.testing.assert_array_equal(output[12:52], image)
+    assert (output[:12] == BACKGROUND).all()
+    assert (output[52:] == BACKGROUND).all()
+    np.testing.assert_array_equal(plain_compose([picture], AffineChoice(), (64, 64), (64, 64)), output)
+
+
+def test_pictures_outside_the_output_are_not_fetched():
+    asked = []
+
+    def fetch(number):
+        asked.append(number)
+        return np.zeros((64, 64, 3), np.uint8)
+
+    tiles = place_tiles((32, 32), [(64, 64)] * 4, (128, 128))
+    pictures = [PlacedPicture(tile, lambda number=number: fetch(number)) for number, tile in enumerate(tiles)]
+    compose(pictures, AffineChoice(), (128, 128), (64, 64))
+    assert asked == [3]
+
+
+def test_a_canvas_that_reaches_behind_the_viewer_does_not_break():
+    pictures = placed((64, 64), (64, 64))
+    choice = AffineChoice(perspective_x=0.001 * 20, projective=True)
+    assert compose(pictures, choice, (128, 128), (64, 64)).shape == (64, 64, 4)
+
+
+def test_choose_mosaic_covers_the_published_range():
+    low = choose_mosaic(np.zeros(MOSAIC_DRAWS), (64, 100), 7)
+    assert low.centre_yx == (32, 50)
+    assert low.partners == (0, 0, 0)
+    high = choose_mosaic(np.full(MOSAIC_DRAWS, np.nextafter(1, 0)), (64, 100), 7)
+    assert high.centre_yx[0] in (95, 96)
+    assert high.centre_yx[1] in (149, 150)
+    assert high.partners == (6, 6, 6)
+    assert [pick(draw, 4) for draw in (0.0, 0.24, 0.25, 0.5, 0.99)] == [0, 0, 1, 2, 3]
+
+
+def test_mixup_ratio_is_beta_8_8():
+    """Mean 1/2, variance 1/68; four standard errors of 4000 draws."""
+    random = np.random.default_rng(0)
+    draws = np.array([choose_mixup_ratio(random.random(MIXUP_DRAWS)) for _ in range(4000)])
+    assert abs(draws.mean() - 0.5) < 4 * np.sqrt(1 / 68 / 4000)
+    assert abs(draws.var() * 68 - 1) < 0.1
+    assert choose_mixup_ratio(np.zeros(MIXUP_DRAWS)) == 0.5
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.25, 0.37, 0.5, 0.813, 1.0])
+def test_mix_rounds_down(ratio):
+    first, second = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8))
+    exact = ratio * first + (1 - ratio) * second
+    mixed = mix(first, second, ratio)
+    expected = np.floor(np.round(exact, 6)).astype(
+        int
+    )  # what float64 leaves below a whole number counts as it
+    # One level where the exact value is within 0.002 of the next whole number.
+    near = np.abs(exact - np.round(exact)) < 0.002
+    np.testing.assert_array_equal(mixed[~near], expected[~near])
+    assert np.abs(mixed.astype(int) - expected).max() <= 1
