@@ -58,8 +58,10 @@ def main() -> None:
         pictures = gather_pictures(
             Path(options.pictures) if options.pictures else None, folder, options.count
         )
-        detector = decided(build_detector(options.model))
         letterbox = LetterboxPolicy(size_hw=(options.size, options.size), shape=options.letterbox)
+        first = open_source(pictures).items[0].load()
+        frame = letterbox.place((first.shape[0], first.shape[1])).apply(first)
+        detector = lively(build_detector(options.model), frame[None])
         names = [str(number) for number in range(detector.classes)]
         predictor = Predictor(TorchBackend(detector, device, options.precision), letterbox, names)
         config = DetectConfig(
@@ -134,16 +136,25 @@ def gather_pictures(given: Path | None, folder: Path, count: int) -> Path:
     return target
 
 
-def decided(detector: Detector) -> Detector:
-    """The detector with a clear opinion on classes, as a trained one has: its scores are its objectness.
+def lively(detector: Detector, frames: np.ndarray) -> Detector:
+    """The detector with answers that differ from place to place and a clear opinion on classes, as a trained one's.
 
-    Untrained, every class of every cell has about the same tiny score, and suppression gets no cell to drop.
+    As initialised, its signals fade to nothing from layer to layer and every cell says the same. The statistics of
+    its normalisations are taken from ``frames``, and its scores are made to be its objectness.
     """
+    norms = [module for module in detector.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        detector.train()(torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255)
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
     for convolution in detector.head.m:
         bias = convolution.bias.data.view(-1, detector.head.outputs)
         bias[:, 5:] = -10.0
         bias[:, 5] = 10.0
-    return detector
+    return detector.eval()
 
 
 def fitting_threshold(predictor: Predictor, pictures: Path) -> float:

@@ -44,4 +44,5 @@ def test_errors_cross_process_borders_whole() -> None:
 
 def test_nearest_names_one_or_all() -> None:
     assert nearest("epoch", ["epochs", "data"]) == "did you mean 'epochs'?"
+    assert nearest("silu", ["SiLU", "ReLU6"]) == "did you mean 'SiLU'?"
     assert nearest("zzz", ["b", "a"]) == "known: a, b"

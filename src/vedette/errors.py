@@ -140,8 +140,8 @@ class InterruptedRunError(VedetteError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint naming the closest known word ("did you mean 'epochs'?"), or all of them if none is close."""
-    candidates = [str(name) for name in known]
-    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
+    by_lower_case = {str(name).lower(): str(name) for name in known}
+    close = difflib.get_close_matches(word.lower(), by_lower_case, n=1, cutoff=0.6)
     if close:
-        return f"did you mean '{close[0]}'?"
-    return "known: " + ", ".join(sorted(candidates)) if candidates else "none is known"
+        return f"did you mean '{by_lower_case[close[0]]}'?"
+    return "known: " + ", ".join(sorted(by_lower_case.values())) if by_lower_case else "none is known"

@@ -72,3 +72,15 @@ def test_factors_off_the_grid_take_the_plain_way():
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     choice = HsvChoice(1.00001, 0.7, 1.1)
     np.testing.assert_array_equal(jitter_hsv(image, choice), plain_jitter_hsv(image, choice))
+
+
+@pytest.mark.parametrize("value", [0.6, 1.0, 1.39])
+def test_windows_leave_out_the_background_only(value):
+    choice = HsvChoice(1015 / GAIN_STEPS, 1400 / GAIN_STEPS, round(value * GAIN_STEPS) / GAIN_STEPS)
+    image = np.full((40, 50, 4), 114, np.uint8)
+    windows = [(0, 0, 20, 30), (25, 10, 50, 40)]
+    random = np.random.default_rng(0)
+    for x1, y1, x2, y2 in windows:
+        image[y1:y2, x1:x2] = random.integers(0, 256, (y2 - y1, x2 - x1, 4), dtype=np.uint8)
+    parts = jitter_hsv(image, choice, windows=windows, background=114)
+    np.testing.assert_array_equal(parts, jitter_hsv(image, choice))

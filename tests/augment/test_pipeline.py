@@ -1,5 +1,6 @@
 """Whole samples: determinism, validity, and the two ways to the same sample."""
 
+import pickle
 from dataclasses import replace
 
 import cv2
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from vedette.augment import pipeline
 from vedette.augment.colour import plain_jitter_hsv
-from vedette.augment.mosaic import plain_compose
+from vedette.augment.mosaic import Composed, plain_compose
 from vedette.augment.pipeline import Augmenter, TrainingSamples, choose_sample
 from vedette.config.hyperparameters import Hyperparameters
 from vedette.core.random import generator
@@ -191,11 +192,12 @@ def test_fast_samples_equal_plain_ones(hyperparameters, monkeypatch):
     """
     fast = [make(hyperparameters, (96, 128), position=position) for position in range(12)]
 
-    def plain(pictures, choice, canvas_hw, output_hw):
-        return cv2.cvtColor(plain_compose(pictures, choice, canvas_hw, output_hw), cv2.COLOR_RGB2RGBA)
+    def plain(pictures, choice, canvas_hw, output_hw, *_):
+        image = plain_compose(pictures, choice, canvas_hw, output_hw)
+        return Composed(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), [])
 
     monkeypatch.setattr(pipeline, "compose", plain)
-    monkeypatch.setattr(pipeline, "jitter_hsv", plain_jitter_hsv)
+    monkeypatch.setattr(pipeline, "jitter_hsv", lambda image, choice, **_: plain_jitter_hsv(image, choice))
     for position, sample in enumerate(fast):
         twin = make(hyperparameters, (96, 128), position=position)
         np.testing.assert_array_equal(sample.boxes_xyxy_px, twin.boxes_xyxy_px)
@@ -219,3 +221,27 @@ def test_training_samples_is_the_callable_for_a_loader():
     pictures = Pictures((64, 64))
     samples = TrainingSamples(Augmenter(Hyperparameters(), (64, 64), 0), pictures, pictures)
     assert same(samples(1, 2, 3), make(Hyperparameters(), epoch=1, position=2, image_number=3))
+
+
+def test_a_finished_sample_is_not_touched_by_the_next():
+    pictures = Pictures((64, 64))
+    augmenter = Augmenter(Hyperparameters(mixup=1.0), (64, 64), 0)
+    first = augmenter.sample(pictures, pictures, 0, 0, 0)
+    kept = first.image.copy()
+    for position in range(1, 4):
+        augmenter.sample(pictures, pictures, 0, position, position)
+    np.testing.assert_array_equal(first.image, kept)
+    unchanged = Augmenter(NO_CHANGE, (64, 64), 0)
+    first = unchanged.sample(pictures, pictures, 0, 0, 0)
+    kept = first.image.copy()
+    unchanged.sample(pictures, pictures, 0, 1, 1)
+    np.testing.assert_array_equal(first.image, kept)
+
+
+def test_an_augmenter_travels_without_its_buffers():
+    augmenter = Augmenter(Hyperparameters(), (64, 64), 0)
+    before = len(pickle.dumps(augmenter))
+    pictures = Pictures((64, 64))
+    augmenter.sample(pictures, pictures, 0, 0, 0)
+    assert len(pickle.dumps(augmenter)) == before
+    assert pickle.loads(pickle.dumps(augmenter)) == augmenter

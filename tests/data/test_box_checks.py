@@ -164,6 +164,7 @@ def test_huge_numbers_do_not_pass() -> None:
         (0, 1e300, (0.5, 0.5, 0.1, 0.1), False),
     ]
     assert _check(rows, relative=True) == {(1, "pixel-coordinates"), (2, "class-range")}
+    assert _check([(0, 0.0, (1.0, 1.0, 1e300, 9.0), False)], relative=False) == {(1, "infinite")}
 
 
 def test_no_rows() -> None:

@@ -51,6 +51,7 @@ def test_a_cached_index_equals_a_built_one(
     built, cached = _load(file, tmp_path / "cache"), _load(file, tmp_path / "cache")
     assert len(builds) == 1
     assert _equal(built, cached)
+    assert built.boxes_xyxy_px.flags.writeable == cached.boxes_xyxy_px.flags.writeable
 
 
 def _same_size_edit(root: Path) -> None:

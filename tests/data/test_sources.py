@@ -14,6 +14,7 @@ from vedette.data.sources import (
     has_picture_suffix,
     label_path,
     relative_path,
+    walk_pictures,
 )
 from vedette.errors import DataError
 
@@ -107,6 +108,30 @@ def test_sources_that_cannot_be_read(tmp_path: Path) -> None:
         collect_pictures([tmp_path / "gone"], [])
     with pytest.raises(DataError, match=r"UTF-8 text \(byte 5\)"):
         collect_pictures([write_text(tmp_path / "list.txt", b"a.png\xff")], [])
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    write_picture(tmp_path / "images" / "a.png")
+    write_picture(tmp_path / "elsewhere" / "b.png")
+    try:
+        (tmp_path / "images" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+        (tmp_path / "images" / "circle").symlink_to(tmp_path / "images", target_is_directory=True)
+    except OSError:
+        pytest.skip("no links on this file system")
+    assert [Path(path).name for path in sorted(walk_pictures(tmp_path / "images"))] == ["a.png", "b.png"]
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "images").mkdir()
+
+    def refuse(path: str) -> object:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"images: the folder cannot be read \(Permission denied\)"):
+        walk_pictures(tmp_path / "images")
 
 
 def test_suffixes() -> None:

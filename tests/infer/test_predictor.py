@@ -195,7 +195,7 @@ def test_a_network_that_answers_nan_is_an_error_not_an_empty_picture():
 def test_from_file_carries_names_and_letterbox(tmp_path, detector):
     path = tmp_path / "best.safetensors"
     letterbox = LetterboxPolicy(size_hw=(96, 128), shape="minimal", pad_value=7)
-    save_detector(path, detector, names=("x", "y", "z"), letterbox=letterbox, metadata={})
+    save_detector(path, detector, class_names=("x", "y", "z"), letterbox=letterbox, metadata={})
     nms = NmsSettings(conf_threshold=1e-4, max_detections=50)
     loaded = Predictor.from_file(path, device="cpu", nms=nms)
     assert loaded.class_names == ("x", "y", "z")

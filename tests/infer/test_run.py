@@ -10,11 +10,14 @@ import torch
 from PIL import Image as Pillow
 
 from tests.infer.colour_backend import NAMES, ColourBackend, colour_predictor, picture
+from vedette.checkpoint.deployable import save_detector
 from vedette.config.detect import DetectConfig
 from vedette.core.letterbox import LetterboxPolicy
+from vedette.core.nms import NmsSettings
 from vedette.errors import DataError, UsageError, WriteError
 from vedette.infer.predictor import Predictor
 from vedette.infer.run import describe, detect
+from vedette.model.detector import build_detector
 
 SIZE_HW = (60, 80)
 RED = (10, 10, 40, 50)
@@ -80,6 +83,23 @@ def test_all_that_can_be_written(tmp_path, pictures):
     coco = json.loads((summary.folder / "predictions_coco.json").read_text())
     assert [entry["image_id"] for entry in coco] == ["a", "b", "c"]
     assert DetectConfig.load(summary.folder / "detect.yaml") == chosen
+
+
+def test_weights_from_a_file_give_what_the_predictor_gives(tmp_path, pictures):
+    weights = tmp_path / "best.safetensors"
+    letterbox = LetterboxPolicy(size_hw=(96, 96))
+    detector = build_detector("tiny", classes=2, seed=3)
+    save_detector(weights, detector, class_names=NAMES, letterbox=letterbox, metadata={})
+    values = {"conf_threshold": 1e-4, "max_detections": 20, "save_json": True, "nosave": True}
+    chosen = config(str(pictures), tmp_path, weights=str(weights), device="cpu", **values)
+    summary = detect(chosen)
+    found = records(summary.folder)
+    nms = NmsSettings(conf_threshold=1e-4, max_detections=20)
+    predictor = Predictor.from_file(weights, device="cpu", nms=nms)
+    expected = predictor.predict([picture(SIZE_HW, red=RED)] * 3)
+    assert summary.detections == sum(len(result) for result in expected) > 0
+    for name, result in zip(("a.png", "b.png", "c.png"), expected, strict=True):
+        assert found[name]["detections"] == result.records()
 
 
 def test_pictures_alone_are_written_by_default(tmp_path, pictures):

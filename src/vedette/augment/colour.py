@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from vedette.augment.buffers import Buffers
+from vedette.augment.geometric import Corners
 
 if TYPE_CHECKING:
     from vedette.config.hyperparameters import Hyperparameters
@@ -73,18 +77,45 @@ def plain_jitter_hsv(image: NDArray[np.uint8], choice: HsvChoice) -> Image:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # type: ignore[return-value]  # uint8 in, uint8 out
 
 
-def jitter_hsv(image: NDArray[np.uint8], choice: HsvChoice) -> Image:
+def jitter_hsv(
+    image: NDArray[np.uint8],
+    choice: HsvChoice,
+    *,
+    windows: Sequence[Corners] | None = None,
+    background: int = 0,
+    buffers: Buffers | None = None,
+) -> Image:
     """The same as :func:`plain_jitter_hsv`, faster; differs by at most one level, where hue passes the full turn.
 
     Multiplying three channels in fixed point takes a quarter of the time of looking them up. It is exact for
     multiples of 1/1024. Hues of 180 and more are left to the conversion back, which takes them as angles.
+
+    Args:
+        image: RGB or RGBX uint8 [H, W, 3 or 4].
+        choice: the factors.
+        windows: rectangles outside of which the whole image is of the grey ``background``; None: the whole image.
+        background: see ``windows``.
+        buffers: scratch memory.
+
+    Returns:
+        RGB uint8 [H, W, 3], a new array.
     """
     fits = choice.hue * (HUES - 1) < 256 and choice.hue * GAIN_STEPS == round(choice.hue * GAIN_STEPS)
     if not fits:
         return plain_jitter_hsv(image, choice)
-    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    buffers = buffers or Buffers()
+    height, width = image.shape[:2]
+    output = np.empty((height, width, 3), dtype=np.uint8)
+    if windows is None:
+        windows = [(0, 0, width, height)]
+    else:
+        output.fill(hsv_tables(choice)[2, background])  # grey has no hue and no saturation
     factors = np.zeros((3, 4))
     factors[:, :3] = np.diag((choice.hue, choice.saturation, choice.value))
     factors[:, 3] = _ROUND_DOWN
-    hsv = cv2.transform(hsv, factors, dst=hsv)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # type: ignore[return-value]  # uint8 in, uint8 out
+    for x1, y1, x2, y2 in windows:
+        hsv = buffers.take("hsv", (y2 - y1, x2 - x1, 3))
+        cv2.cvtColor(image[y1:y2, x1:x2], cv2.COLOR_RGB2HSV, dst=hsv)
+        cv2.transform(hsv, factors, dst=hsv)
+        cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=output[y1:y2, x1:x2])
+    return output

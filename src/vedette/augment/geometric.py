@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Boxes = NDArray[np.float64]
 Matrix = NDArray[np.float64]
+Corners = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in whole pixels; x2 and y2 are exclusive."""
 
 AFFINE_DRAWS: Final = 8
 MIN_SIDE_PX: Final = 2.0
@@ -108,21 +110,16 @@ def choose_affine(uniform: NDArray[np.float64], hyperparameters: Hyperparameters
 
 def affine_matrix(choice: AffineChoice, canvas_hw: SizeHW, output_hw: SizeHW) -> Matrix:
     """float64 [3, 3] that maps canvas to output coordinates: M = T S R P C of data.md, section 9."""
-    centre = np.eye(3)
-    centre[0, 2], centre[1, 2] = -canvas_hw[1] / 2, -canvas_hw[0] / 2
-    perspective = np.eye(3)
-    perspective[2, 0], perspective[2, 1] = choice.perspective_x, choice.perspective_y
     angle = math.radians(choice.degrees)
-    rotation = np.eye(3)
-    rotation[0, 0] = rotation[1, 1] = choice.scale * math.cos(angle)
-    rotation[0, 1] = choice.scale * math.sin(angle)
-    rotation[1, 0] = -rotation[0, 1]
-    shear = np.eye(3)
-    shear[0, 1] = math.tan(math.radians(choice.shear_x))
-    shear[1, 0] = math.tan(math.radians(choice.shear_y))
-    translation = np.eye(3)
-    translation[0, 2] = choice.translate_x * output_hw[1]
-    translation[1, 2] = choice.translate_y * output_hw[0]
+    cosine, sine = choice.scale * math.cos(angle), choice.scale * math.sin(angle)
+    shear_x, shear_y = math.tan(math.radians(choice.shear_x)), math.tan(math.radians(choice.shear_y))
+    centre = np.array([[1, 0, -canvas_hw[1] / 2], [0, 1, -canvas_hw[0] / 2], [0, 0, 1]])
+    perspective = np.array([[1, 0, 0], [0, 1, 0], [choice.perspective_x, choice.perspective_y, 1]])
+    rotation = np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]])
+    shear = np.array([[1, shear_x, 0], [shear_y, 1, 0], [0, 0, 1]])
+    translation = np.array(
+        [[1, 0, choice.translate_x * output_hw[1]], [0, 1, choice.translate_y * output_hw[0]], [0, 0, 1]]
+    )
     matrix: Matrix = translation @ shear @ rotation @ perspective @ centre
     return matrix
 

@@ -6,6 +6,7 @@ builds it and then warps it; :func:`compose` warps every tile straight into its 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.augment.geometric import AffineChoice, Matrix, affine_matrix, warp_points
+from vedette.augment.buffers import Buffers
+from vedette.augment.geometric import AffineChoice, Corners, Matrix, affine_matrix, warp_points
 
 if TYPE_CHECKING:
     from vedette.core.types import Image, SizeHW
@@ -24,9 +26,6 @@ MOSAIC_DRAWS: Final = 2 + MOSAIC_TILES - 1
 MIXUP_SHAPE: Final = 8
 MIXUP_DRAWS: Final = 2 * MIXUP_SHAPE
 BACKGROUND: Final = 114
-
-Corners = tuple[int, int, int, int]
-"""x1, y1, x2, y2 in whole pixels; x2 and y2 are exclusive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,24 @@ class PlacedPicture:
 
     tile: Tile
     fetch: Callable[[], Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """What tiles have become.
+
+    Attributes:
+        image: RGBX uint8 [H, W, 4].
+        windows: rectangles that do not overlap; outside of them all is background.
+    """
+
+    image: NDArray[np.uint8]
+    windows: list[Corners]
+
+    def mixed_with(self, other: Composed, ratio: float) -> Composed:
+        """See :func:`mix`."""
+        height, width = self.image.shape[:2]
+        return Composed(mix(self.image, other.image, ratio), [(0, 0, width, height)])
 
 
 def choose_mosaic(uniform: NDArray[np.float64], size_hw: SizeHW, pictures: int) -> MosaicChoice:
@@ -124,28 +141,46 @@ def plain_compose(
 
 
 def compose(
-    pictures: Sequence[PlacedPicture], choice: AffineChoice, canvas_hw: SizeHW, output_hw: SizeHW
-) -> NDArray[np.uint8]:
-    """The same as :func:`plain_compose` without a canvas: RGBX uint8 [H, W, 4] of ``output_hw``.
+    pictures: Sequence[PlacedPicture],
+    choice: AffineChoice,
+    canvas_hw: SizeHW,
+    output_hw: SizeHW,
+    buffers: Buffers | None = None,
+    name: str = "scene",
+) -> Composed:
+    """The same as :func:`plain_compose` without a canvas.
 
     Every tile is warped once, into the part of the output that it covers; tiles that end up outside are not
-    even fetched. The fourth channel has no meaning: OpenCV warps four channels in half the time of three.
+    even fetched. The output has a fourth channel without meaning: OpenCV warps four channels in half the time of
+    three.
 
     Equal to the plain twin up to rounding, except for the pixel or two next to the edge of a tile, where the
     twin interpolates between neighbours and this function extends each tile by its own edge.
+
+    Args:
+        pictures: the tiles.
+        choice: how the canvas is moved.
+        canvas_hw: size of the canvas.
+        output_hw: size of the result.
+        buffers: scratch memory; the result lies in it, under ``name``.
+        name: see ``buffers``.
     """
+    buffers = buffers or Buffers()
     matrix = affine_matrix(choice, canvas_hw, output_hw)
-    output = np.full((*output_hw, 4), BACKGROUND, dtype=np.uint8)
+    output = buffers.take(name, (*output_hw, 4))
+    output.fill(BACKGROUND)
     upright = not choice.projective and matrix[0, 1] == 0.0 and matrix[1, 0] == 0.0
+    windows = []
     for picture in pictures:
         window = _window(picture.tile.on_canvas, matrix, choice.projective, output_hw)
         if window is None:
             continue
+        windows.append(window)
         if upright:
-            _warp_upright(picture, matrix, window, output)
+            _warp_upright(picture, matrix, window, output, buffers)
         else:
             _warp_turned(picture, matrix, choice.projective, window, output)
-    return output
+    return Composed(output, windows if upright else [(0, 0, output_hw[1], output_hw[0])])
 
 
 def mix(first: NDArray[np.uint8], second: NDArray[np.uint8], ratio: float) -> NDArray[np.uint8]:
@@ -170,30 +205,33 @@ def _window(on_canvas: Corners, matrix: Matrix, projective: bool, output_hw: Siz
     corners = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=np.float64) - 0.5
     if projective and (corners @ matrix[2, :2] + matrix[2, 2]).min() <= 0:  # reaches behind the viewer
         return 0, 0, output_hw[1], output_hw[0]
-    mapped = warp_points(corners, matrix, projective)
-    low = np.ceil(mapped.min(axis=0))
-    high = np.ceil(mapped.max(axis=0))
-    left, top = (int(value) for value in np.maximum(low, 0))
-    right, bottom = (int(value) for value in np.minimum(high, (output_hw[1], output_hw[0])))
+    mapped_x, mapped_y = warp_points(corners, matrix, projective).T.tolist()
+    left, right = max(math.ceil(min(mapped_x)), 0), min(math.ceil(max(mapped_x)), output_hw[1])
+    top, bottom = max(math.ceil(min(mapped_y)), 0), min(math.ceil(max(mapped_y)), output_hw[0])
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def _warp_upright(picture: PlacedPicture, matrix: Matrix, window: Corners, output: NDArray[np.uint8]) -> None:
+def _warp_upright(
+    picture: PlacedPicture, matrix: Matrix, window: Corners, output: NDArray[np.uint8], buffers: Buffers
+) -> None:
     """Zoom and shift only: windows of neighbouring tiles join without gap or overlap, each is filled whole."""
     left, top, right, bottom = window
     x1, y1, x2, y2 = picture.tile.on_canvas
     # The part of the tile that the window shows, and one pixel around it for interpolation.
-    part_x1 = max(x1, int((left - matrix[0, 2]) / matrix[0, 0]) - 1)
-    part_y1 = max(y1, int((top - matrix[1, 2]) / matrix[1, 1]) - 1)
-    part_x2 = min(x2, int((right - matrix[0, 2]) / matrix[0, 0]) + 2)
-    part_y2 = min(y2, int((bottom - matrix[1, 2]) / matrix[1, 1]) + 2)
+    zoom_x, zoom_y = float(matrix[0, 0]), float(matrix[1, 1])
+    shifted_x, shifted_y = float(matrix[0, 2]), float(matrix[1, 2])
+    part_x1 = max(x1, int((left - shifted_x) / zoom_x) - 1)
+    part_y1 = max(y1, int((top - shifted_y) / zoom_y) - 1)
+    part_x2 = min(x2, int((right - shifted_x) / zoom_x) + 2)
+    part_y2 = min(y2, int((bottom - shifted_y) / zoom_y) + 2)
     shift_x, shift_y = picture.tile.shift_xy
     part = _crop(
         picture.fetch(), (part_x1 - shift_x, part_y1 - shift_y, part_x2 - shift_x, part_y2 - shift_y)
     )
     to_window = _into_window(matrix, (part_x1, part_y1), (left, top))
+    part_4 = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA, dst=buffers.take("part", (*part.shape[:2], 4)))
     cv2.warpAffine(
-        cv2.cvtColor(part, cv2.COLOR_RGB2RGBA),
+        part_4,
         to_window[:2],
         (right - left, bottom - top),
         dst=output[top:bottom, left:right],
@@ -223,8 +261,8 @@ def _warp_turned(
 
 def _into_window(matrix: Matrix, part_xy: tuple[int, int], window_xy: tuple[int, int]) -> Matrix:
     """``matrix`` for coordinates that count from the part of the canvas and from the window of the output."""
-    before, after = np.eye(3), np.eye(3)
-    before[:2, 2] = part_xy
-    after[:2, 2] = (-window_xy[0], -window_xy[1])
-    into: Matrix = after @ matrix @ before
+    into: Matrix = matrix.copy()
+    into[:, 2] += matrix[:, 0] * part_xy[0] + matrix[:, 1] * part_xy[1]
+    into[0] -= window_xy[0] * into[2]
+    into[1] -= window_xy[1] * into[2]
     return into

@@ -7,14 +7,14 @@ on the probability of a change that is not applied to it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from vedette.augment.buffers import Buffers
 from vedette.augment.colour import HSV_DRAWS, HsvChoice, choose_hsv, jitter_hsv
 from vedette.augment.geometric import (
     AFFINE_DRAWS,
@@ -26,8 +26,10 @@ from vedette.augment.geometric import (
     warp_labels,
 )
 from vedette.augment.mosaic import (
+    BACKGROUND,
     MIXUP_DRAWS,
     MOSAIC_DRAWS,
+    Composed,
     MosaicChoice,
     PlacedPicture,
     Tile,
@@ -35,7 +37,6 @@ from vedette.augment.mosaic import (
     choose_mixup_ratio,
     choose_mosaic,
     compose,
-    mix,
     pick,
     place_tiles,
 )
@@ -79,11 +80,14 @@ class Augmenter:
         hyperparameters: probabilities and ranges.
         size_hw: size of every sample.
         seed: the run's seed.
+
+    Samples may be made by one thread at a time (they share scratch memory); use one augmenter a thread.
     """
 
     hyperparameters: Hyperparameters
     size_hw: SizeHW
     seed: int
+    _buffers: Buffers = field(default_factory=Buffers, init=False, repr=False, compare=False)
 
     def sample(
         self, store: PictureStore, index: SplitIndex, epoch: int, position: int, image_number: int
@@ -105,17 +109,17 @@ class Augmenter:
         """
         random = generator(self.seed, "augment", epoch, position)
         choice = choose_sample(random, self.hyperparameters, self.size_hw, len(index), image_number)
-        image, labels = self._scene(store, index, choice.scene)
+        image, labels = self._scene(store, index, choice.scene, "scene")
         if choice.mixed_in is not None:
-            other_image, other_labels = self._scene(store, index, choice.mixed_in)
-            image = mix(image, other_image, choice.mixup_ratio)
+            other_image, other_labels = self._scene(store, index, choice.mixed_in, "mixed in")
+            image = image.mixed_with(other_image, choice.mixup_ratio)
             labels = Labels.joined([labels, other_labels])
         return self._finish(image, labels, choice)
 
     def _scene(
-        self, store: PictureStore, index: SplitIndex, choice: SceneChoice
-    ) -> tuple[NDArray[np.uint8], Labels]:
-        """One mosaic or single picture, moved: RGBX uint8 and its labels."""
+        self, store: PictureStore, index: SplitIndex, choice: SceneChoice, name: str
+    ) -> tuple[Composed, Labels]:
+        """One mosaic or single picture, moved, and its labels."""
         if choice.mosaic is not None:
             numbers = (choice.image_number, *choice.mosaic.partners)
             canvas_hw = canvas_hw_of(self.size_hw)
@@ -131,7 +135,7 @@ class Augmenter:
             PlacedPicture(tile, partial(store.picture, number))
             for number, tile in zip(numbers, tiles, strict=True)
         ]
-        image = compose(pictures, choice.affine, canvas_hw, self.size_hw)
+        image = compose(pictures, choice.affine, canvas_hw, self.size_hw, self._buffers, name)
         on_canvas = Labels.joined(labels)
         if choice.mosaic is not None:
             on_canvas = on_canvas.clipped(canvas_hw)
@@ -145,15 +149,21 @@ class Augmenter:
         left, top = letterbox.left, letterbox.top
         return Tile((left, top, left + width, top + height), (0, 0, width, height))
 
-    def _finish(self, image: NDArray[np.uint8], labels: Labels, choice: SampleChoice) -> Sample:
+    def _finish(self, scene: Composed, labels: Labels, choice: SampleChoice) -> Sample:
         """Colour and flips; RGBX becomes RGB."""
         if choice.hsv.changes_nothing:
-            rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+            rgb = np.asarray(cv2.cvtColor(scene.image, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
         else:
-            rgb = jitter_hsv(image, choice.hsv)
+            rgb = jitter_hsv(
+                scene.image,
+                choice.hsv,
+                windows=scene.windows,
+                background=BACKGROUND,
+                buffers=self._buffers,
+            )
         if choice.flip_up_down or choice.flip_left_right:
             both = choice.flip_up_down and choice.flip_left_right
-            rgb = np.asarray(cv2.flip(rgb, -1 if both else int(choice.flip_left_right)), dtype=np.uint8)
+            cv2.flip(rgb, -1 if both else int(choice.flip_left_right), dst=rgb)
         boxes = flip_boxes(
             labels.boxes_xyxy_px,
             self.size_hw,

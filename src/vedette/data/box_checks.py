@@ -19,6 +19,9 @@ from vedette.data.formats.records import RawSplit
 EDGE_TOLERANCE_PX = 0.5
 """Rounding in label files moves an edge by less than this; only more is reported as crossing."""
 
+LARGEST_PIXEL = 1e9
+"""No picture is as large; beyond it, areas lose their meaning in float32."""
+
 NEAR_DUPLICATE_SHARE = 0.02
 """Two boxes are nearly the same if each edge differs by at most this share of the box's side."""
 
@@ -122,6 +125,8 @@ def _check_pixels(check: RowCheck) -> None:
     def against_picture(row: int) -> str:
         return f"{corners(row)} in a picture of {width[row]:g}x{height[row]:g} (width x height)"
 
+    absurd = (np.abs(boxes) > LARGEST_PIXEL).any(axis=1)
+    check.report(absurd, "infinite", lambda row: f"{corners(row)} is absurdly large", drop=True)
     check.report(
         (x2 < x1) | (y2 < y1), "inverted", lambda row: f"{corners(row)} has its corners swapped", drop=True
     )

@@ -44,7 +44,7 @@ KINDS: dict[str, DefectKind] = {
     "hexadecimal": DefectKind("row", "a hexadecimal number"),
     "underscore": DefectKind("row", "a number with an underscore in it"),
     "nan": DefectKind("row", "a number is NaN"),
-    "infinite": DefectKind("row", "a number is infinite or too large to be represented"),
+    "infinite": DefectKind("row", "a number is infinite or absurdly large"),
     "not-a-number": DefectKind("row", "text where a number is expected"),
     # The class of a row
     "class-text": DefectKind("row", "the class is a word where its number is expected"),

@@ -212,17 +212,18 @@ def _load_or_build(
 def _pack_index(
     description: DatasetDescription, split: str, built: BuiltSplit, notes: tuple[str, ...]
 ) -> SplitIndex:
+    # Arrays are copied: those of a cached index are views of its file's bytes, which torch does not take.
     return SplitIndex(
         split=split,
         root=str(description.root),
         paths=PackedStrings(built.paths),
-        sizes_hw=built.arrays["sizes_hw"].astype(np.int32, copy=False),
-        offsets=built.arrays["offsets"].astype(np.int64, copy=False),
-        boxes_xyxy_px=built.arrays["boxes_xyxy_px"].astype(np.float64, copy=False),
-        class_ids=built.arrays["class_ids"].astype(np.int64, copy=False),
-        ignored=built.arrays["ignored"].astype(np.bool_, copy=False),
-        areas=built.arrays["areas"].astype(np.float64, copy=False),
-        image_ids=built.arrays["image_ids"].astype(np.int64, copy=False),
+        sizes_hw=built.arrays["sizes_hw"].astype(np.int32),
+        offsets=built.arrays["offsets"].astype(np.int64),
+        boxes_xyxy_px=built.arrays["boxes_xyxy_px"].astype(np.float64),
+        class_ids=built.arrays["class_ids"].astype(np.int64),
+        ignored=built.arrays["ignored"].astype(np.bool_),
+        areas=built.arrays["areas"].astype(np.float64),
+        image_ids=built.arrays["image_ids"].astype(np.int64),
         class_names=description.class_names,
         category_ids=description.category_ids,
         counts=built.counts,

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,10 +28,10 @@ _SPARE_BYTES = 256 * 2**20
 class PictureCache(Protocol):
     """Pictures by number."""
 
-    def get(self, number: int, path: Path) -> Image | None:
+    def get(self, number: int) -> Image | None:
         """The picture, or None if it has to be decoded."""
 
-    def put(self, number: int, path: Path, image: Image) -> None:
+    def put(self, number: int, image: Image) -> None:
         """Keep a decoded picture."""
 
 
@@ -51,11 +52,11 @@ class RamCache:
         self._block = torch.empty(needed, dtype=torch.uint8).share_memory_()
         self._ready = torch.zeros(len(sizes_hw), dtype=torch.uint8).share_memory_()
 
-    def get(self, number: int, path: Path) -> Image | None:
+    def get(self, number: int) -> Image | None:
         """See :class:`PictureCache`."""
         return self._view(number) if self._ready[number] else None
 
-    def put(self, number: int, path: Path, image: Image) -> None:
+    def put(self, number: int, image: Image) -> None:
         """See :class:`PictureCache`."""
         self._view(number)[...] = image
         self._ready[number] = 1
@@ -75,6 +76,7 @@ class DiskCache:
 
     Args:
         sizes_hw: [n, 2], of the pictures as kept.
+        path_of: gives the source file of a picture.
         folder: the cache folder.
         place: which data set and size this is; a file for the same place and other content is replaced.
         content: hash of the split.
@@ -84,13 +86,22 @@ class DiskCache:
         WriteError: the folder cannot be written, or has too little space.
     """
 
-    def __init__(self, sizes_hw: IntArray, folder: Path | None, *, place: str, content: str) -> None:
+    def __init__(
+        self,
+        sizes_hw: IntArray,
+        path_of: Callable[[int], Path],
+        folder: Path | None,
+        *,
+        place: str,
+        content: str,
+    ) -> None:
         if folder is None:
             raise DataError(
                 "there is no cache folder to keep pictures in",
                 where="cache on disk",
                 fix="set VEDETTE_CACHE_DIR, or use --cache ram",
             )
+        self._path_of = path_of
         self._sizes_hw = sizes_hw
         self._offsets = _offsets(sizes_hw)
         key = hashlib.sha256(f"{_LAYOUT_VERSION}|{place}".encode()).hexdigest()[:16]
@@ -108,14 +119,14 @@ class DiskCache:
         self.__dict__.update(state)
         self._open()
 
-    def get(self, number: int, path: Path) -> Image | None:
+    def get(self, number: int) -> Image | None:
         """See :class:`PictureCache`."""
         if not self._records["ready"][number]:
             return None
         image = self._view(number)
         if number not in self._verified:
             record = self._records[number]
-            modified_ns, size = _file_state(path)
+            modified_ns, size = _file_state(self._path_of(number))
             if (record["modified_ns"], record["bytes"]) != (modified_ns, size):
                 return None
             if record["checksum"] != zlib.adler32(image):
@@ -123,11 +134,11 @@ class DiskCache:
             self._verified.add(number)
         return image
 
-    def put(self, number: int, path: Path, image: Image) -> None:
+    def put(self, number: int, image: Image) -> None:
         """See :class:`PictureCache`."""
         self._records["ready"][number] = 0
         self._view(number)[...] = image
-        modified_ns, size = _file_state(path)
+        modified_ns, size = _file_state(self._path_of(number))
         self._records[number] = (modified_ns, size, zlib.adler32(image), 1)
         self._verified.add(number)
 

@@ -71,7 +71,9 @@ class PictureStore:
             self._cache = RamCache(self._resized_hw)
         elif cache == "disk":
             rules = f"{index.root}|{index.split}|{size_hw}|{interpolation}|{reduced_decoding}"
-            self._cache = DiskCache(self._resized_hw, cache_dir, place=rules, content=index.content_hash)
+            self._cache = DiskCache(
+                self._resized_hw, index.image_path, cache_dir, place=rules, content=index.content_hash
+            )
 
     def __len__(self) -> int:
         return len(self.index)
@@ -90,11 +92,10 @@ class PictureStore:
         self.marks.mark(number)
         if self._cache is None:
             return self._load(number)
-        path = self.index.image_path(number)
-        found = self._cache.get(number, path)
+        found = self._cache.get(number)
         if found is None:
             found = self._load(number)
-            self._cache.put(number, path, found)
+            self._cache.put(number, found)
         return found
 
     def _load(self, number: int) -> Image:

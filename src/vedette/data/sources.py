@@ -89,9 +89,22 @@ def collect_pictures(sources: Iterable[Path], roots: Sequence[Path]) -> PictureL
 
 
 def walk_pictures(folder: Path) -> list[str]:
-    """Absolute paths of all files below ``folder`` that have a picture's suffix, in no particular order."""
-    found = []
-    for base, folders, files in os.walk(os.path.abspath(folder)):
+    """Absolute paths of all files below ``folder`` that have a picture's suffix, in no particular order.
+
+    Links to folders are followed, each real folder once. Raises DataError if a folder cannot be read.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"the folder cannot be read ({error.strerror})", where=error.filename or folder)
+
+    for base, folders, files in os.walk(os.path.abspath(folder), onerror=refuse, followlinks=True):
+        real = os.path.realpath(base)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         folders.sort()
         found += [os.path.join(base, name) for name in files if has_picture_suffix(name)]
     return found

@@ -51,7 +51,7 @@ def evaluate_checkpoint(config: EvaluateConfig, *, progress: Progress | None = N
     if config.json_path:
         evaluation.write_json(Path(config.json_path))
     if config.save_json:
-        evaluation.write_predictions_json(folder / "predictions.json", description.category_ids)
+        evaluation.write_predictions_json(folder / "predictions.json")
     if config.plots:
         draw_all(evaluation, folder / "plots")
     return CheckpointEvaluation(evaluation, index, folder)

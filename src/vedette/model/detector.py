@@ -136,12 +136,7 @@ class Detector(nn.Module):
         Raises:
             ModelError: images of a wrong shape or type.
         """
-        self._check_images(images)
-        outputs: dict[int, Tensor] = {-1: images}
-        for index, layer in enumerate(self.model[:-1]):
-            outputs[index] = self._run(index, layer, outputs)
-            for finished in self._steps[index].finished:
-                del outputs[finished]
+        outputs = self._run(images, len(self.model) - 1, frozenset())
         levels: list[Tensor] = self.head([outputs[source] for source in self._steps[-1].sources])
         return levels
 
@@ -160,23 +155,22 @@ class Detector(nn.Module):
             ModelError: no such layer, or images of a wrong shape or type.
         """
         chosen = {layer: self._layer_index(layer) for layer in layers}
-        if not chosen:
-            return {}
-        self._check_images(images)
-        outputs: dict[int, Tensor] = {-1: images}
-        wanted = set(chosen.values())
-        for index in range(max(wanted) + 1):
-            outputs[index] = self._run(index, self.model[index], outputs)
-            for finished in self._steps[index].finished:
-                if finished not in wanted:
-                    del outputs[finished]
+        outputs = self._run(images, max(chosen.values(), default=-1) + 1, frozenset(chosen.values()))
         return {layer: outputs[index] for layer, index in chosen.items()}
 
-    def _run(self, index: int, layer: nn.Module, outputs: dict[int, Tensor]) -> Tensor:
-        sources, joins, _ = self._steps[index]
-        inputs = [outputs[source] for source in sources] if joins else outputs[sources[0]]
-        output: Tensor = layer(inputs)
-        return output
+    def _run(self, images: Tensor, count: int, kept: frozenset[int]) -> dict[int, Tensor]:
+        """Run the first ``count`` layers; outputs nobody reads any more are dropped, except those ``kept``."""
+        self._check_images(images)
+        outputs: dict[int, Tensor] = {-1: images}
+        for index, (layer, step) in enumerate(zip(self.model, self._steps, strict=True)):
+            if index == count:
+                break
+            maps = [outputs[source] for source in step.sources]
+            outputs[index] = layer(maps if step.joins else maps[0])
+            for finished in step.finished:
+                if finished not in kept:
+                    del outputs[finished]
+        return outputs
 
     def _layer_index(self, layer: int | str) -> int:
         index = self._feature_names.get(layer) if isinstance(layer, str) else layer

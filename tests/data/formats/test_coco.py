@@ -107,9 +107,9 @@ def test_malformed_file_of_another_split_is_a_defect(tmp_path: Path) -> None:
 
 def test_missing_annotation_file(tmp_path: Path) -> None:
     file = _write(tmp_path, _document(), YAML + "train: {images: images, annotations: gone.json}\n")
-    with pytest.raises(DataError, match=r"gone\.json"):
+    with pytest.raises(DataError, match=r"gone\.json: there is no such annotation file"):
         read_split(load_description(file), "train")
-    with pytest.raises(DataError, match="missing or cannot be read"):
+    with pytest.raises(DataError, match="no such annotation file"):
         load_description(_write(tmp_path, _document(), YAML.replace("boxes", "gone")))
 
 

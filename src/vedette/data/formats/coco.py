@@ -22,12 +22,11 @@ import numpy as np
 from vedette.data.defects import KINDS, Defect, quoted
 from vedette.data.formats.json_positions import record_lines
 from vedette.data.formats.records import (
-    MAX_ANNOTATION_BYTES,
     LabelFile,
     RawSplit,
     RowCollector,
     SplitFiles,
-    read_label_file,
+    read_annotation_file,
 )
 from vedette.data.sources import PictureList, walk_pictures
 from vedette.errors import DataError
@@ -42,13 +41,7 @@ class _MalformedError(Exception):
 
 def gather(description: DatasetDescription, source: SplitSource) -> SplitFiles:
     """Read the annotation file of a split and find its pictures without objects."""
-    label = read_label_file(str(source.annotations), MAX_ANNOTATION_BYTES)
-    if label.data is None:
-        raise DataError(
-            f"the annotation file {label.kind.replace('-', ' ')}",
-            where=label.path,
-            fix=f"correct {description.file}",
-        )
+    label = read_annotation_file(str(source.annotations), description.file)
     pictures = PictureList()
     for path in (path for folder in source.backgrounds for path in walk_pictures(folder)):
         pictures.add(path)
@@ -61,11 +54,9 @@ def read_categories(path: Path) -> list[tuple[int, str]]:
     Raises:
         DataError: the file cannot be read, is malformed, or its categories are.
     """
-    label = read_label_file(str(path), MAX_ANNOTATION_BYTES)
-    if label.data is None:
-        raise DataError("the annotation file is missing or cannot be read", where=path)
+    label = read_annotation_file(str(path), "the data set description")
     try:
-        document, _ = _decode(label.data)
+        document, _ = _decode(cast("bytes", label.data))
         categories = _categories(document)
     except _MalformedError as error:
         line, text = error.args

@@ -25,14 +25,12 @@ import numpy as np
 from vedette.data.defects import Defect, quoted
 from vedette.data.formats.numbers import read_number
 from vedette.data.formats.records import (
-    MAX_ANNOTATION_BYTES,
     RawSplit,
     RowCollector,
     SplitFiles,
-    read_label_file,
+    read_annotation_file,
 )
 from vedette.data.sources import PictureList, has_picture_suffix, read_list_file, walk_pictures
-from vedette.errors import DataError
 
 if TYPE_CHECKING:
     from vedette.data.description import DatasetDescription, SplitSource
@@ -45,13 +43,7 @@ _DIFFICULT = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 def gather(description: DatasetDescription, source: SplitSource) -> SplitFiles:
     """Read the CSV file of a split, and its list of pictures if it has one."""
-    label = read_label_file(str(source.annotations), MAX_ANNOTATION_BYTES)
-    if label.data is None:
-        raise DataError(
-            f"the annotation file {label.kind.replace('-', ' ')}",
-            where=label.path,
-            fix=f"correct {description.file}",
-        )
+    label = read_annotation_file(str(source.annotations), description.file)
     folder = os.path.abspath(source.images[0])
     pictures = PictureList()
     if source.list_file is not None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vedette.core.types import BoolArray, IntArray
 from vedette.data.defects import Defect
 from vedette.data.sources import PictureList, relative_path
+from vedette.errors import DataError
 
 MAX_LABEL_BYTES = 4_000_000
 """Largest label file of one picture; about 100,000 boxes."""
@@ -199,6 +200,19 @@ def read_label_file(path: str, limit: int = MAX_LABEL_BYTES) -> LabelFile:
         return LabelFile(path, None, "label-unreadable", f"cannot be read ({error.strerror})")
     except ValueError as error:
         return LabelFile(path, None, "label-unreadable", f"is no usable path ({error})")
+
+
+def read_annotation_file(path: str, description_file: object) -> LabelFile:
+    """Read the one annotation file of a split.
+
+    Raises:
+        DataError: it is not there, cannot be read, or is too large.
+    """
+    label = read_label_file(path, MAX_ANNOTATION_BYTES)
+    if label.data is None:
+        what = "there is no such annotation file" if label.kind == "no-label-file" else label.text
+        raise DataError(what, where=path, fix=f"correct {description_file}")
+    return label
 
 
 def picture_mentions(pictures: PictureList) -> Callable[[int], tuple[str, int]]:
