@@ -41,6 +41,7 @@ class FolderIndex:
 
     paths: list[Path]
     sizes_hw: np.ndarray
+    boxes: list[PictureLabels]
     root: str = ""
     split: str = "train"
     content_hash: str = ""
@@ -54,11 +55,16 @@ class FolderIndex:
 
     def labels(self, number: int) -> PictureLabels:
         """Eight boxes."""
-        random = np.random.default_rng(number)
-        corners = np.sort(random.random((8, 2, 2)), axis=1) * self.sizes_hw[number][::-1]
-        return PictureLabels(
-            corners.reshape(8, 4), random.integers(0, 5, 8), np.zeros(8, dtype=np.bool_), np.zeros(8)
-        )
+        return self.boxes[number]
+
+
+def make_up_labels(size_hw: np.ndarray, seed: int) -> PictureLabels:
+    """Eight boxes anywhere in a picture."""
+    random = np.random.default_rng(seed)
+    corners = np.sort(random.random((8, 2, 2)), axis=1) * size_hw[::-1]
+    return PictureLabels(
+        corners.reshape(8, 4), random.integers(0, 5, 8), np.zeros(8, dtype=np.bool_), np.zeros(8)
+    )
 
 
 def draw_files(folder: Path, count: int = 24) -> None:
@@ -78,7 +84,8 @@ def open_folder(folder: Path) -> FolderIndex:
     paths = sorted(folder.rglob("*.jpg"))[:200]
     if not paths:
         raise SystemExit(f"{folder}: no .jpg file")
-    return FolderIndex(paths, np.array([probe_image(path).size_hw for path in paths], dtype=np.int32))
+    sizes_hw = np.array([probe_image(path).size_hw for path in paths], dtype=np.int32)
+    return FolderIndex(paths, sizes_hw, [make_up_labels(size, seed) for seed, size in enumerate(sizes_hw)])
 
 
 @contextmanager

@@ -12,7 +12,7 @@ text, no pictures drawn. Compared are, alternating, in one process and over the 
 The medians over the rounds and their ratio are printed; the goal is a ratio of at most 1.2. The same for CPU time of
 the process, which a busy machine distorts less (with --threads 1, as idle threads of a pool burn time too).
 
-    python benchmarks/detect.py [--pictures FOLDER] [--model yolov5s] [--precision float32] [--batch 8] ...
+    python benchmarks/detect.py [--pictures FOLDER] [--model yolov5s] [--precision float32] [--batch 4] ...
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from vedette.model.fuse import fuse
 
 ResultT = TypeVar("ResultT")
 
-CANDIDATES = 300
+CANDIDATES = 100
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--letterbox", default="square", choices=["square", "minimal"])
     parser.add_argument("--precision", default="float32", choices=["auto", "float32", "bf16", "fp16"])
     parser.add_argument("--device", default="")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)

@@ -62,4 +62,6 @@ def data_dir() -> Path:
         if candidate and Path(candidate).is_dir():
             os.environ["VEDETTE_DATA_DIR"] = str(candidate)
             return Path(candidate)
-    pytest.skip("no real data sets: set VEDETTE_DATA_DIR to the folder that holds bccd, wind-turbines, voc2007")
+    pytest.skip(
+        "no real data sets: set VEDETTE_DATA_DIR to the folder that holds bccd, wind-turbines, voc2007"
+    )

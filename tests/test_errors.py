@@ -7,7 +7,14 @@ import pickle
 import pytest
 
 from vedette import errors
-from vedette.errors import ImageError, InterruptedRunError, MissingExtraError, VedetteError, WriteError, nearest
+from vedette.errors import (
+    ImageError,
+    InterruptedRunError,
+    MissingExtraError,
+    VedetteError,
+    WriteError,
+    nearest,
+)
 
 
 def test_one_line_with_place_and_remedy() -> None:
@@ -37,7 +44,9 @@ def test_exit_codes(error: VedetteError, code: int) -> None:
 
 
 def test_errors_cross_process_borders_whole() -> None:
-    error = pickle.loads(pickle.dumps(ImageError("ends early", where="a.jpg", fix="get it again", kind="truncated")))
+    error = pickle.loads(
+        pickle.dumps(ImageError("ends early", where="a.jpg", fix="get it again", kind="truncated"))
+    )
     assert isinstance(error, ImageError)
     assert (error.kind, str(error)) == ("truncated", "a.jpg: ends early; get it again")
 

@@ -8,6 +8,8 @@ import sys
 PROBE = """
 import json, logging, os, random, sys
 import numpy
+if sys.argv[1:]:  # what the libraries below us do to a process is theirs
+    import cv2, safetensors, torch
 before = (dict(os.environ), logging.root.handlers[:], logging.root.level, random.getstate(),
           numpy.random.get_state()[1].tolist(), sorted(os.listdir('.')))
 import vedette
@@ -22,7 +24,11 @@ print(json.dumps('torch' in sys.modules))
 
 def _run(*modules: str) -> str:
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROBE, *modules], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-W", "error", "-c", PROBE, *modules],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
@@ -34,7 +40,15 @@ def test_importing_the_package_does_not_import_torch() -> None:
 
 
 def test_importing_every_stage_changes_nothing() -> None:
-    stages = ["cli.app", "train.run", "evaluate.run", "infer.run", "infer.predictor", "data.loader", "model.detector"]
+    stages = [
+        "cli.app",
+        "train.run",
+        "evaluate.run",
+        "infer.run",
+        "infer.predictor",
+        "data.loader",
+        "model.detector",
+    ]
     assert _run(*[f"vedette.{stage}" for stage in stages]) == "true"
 
 
@@ -44,5 +58,7 @@ def test_torch_random_state_is_untouched_by_building_a_detector() -> None:
         "from vedette.model.detector import build_detector; build_detector('tiny', classes=2);"
         "assert torch.equal(before, torch.get_rng_state()) and threads == torch.get_num_threads()"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
     assert result.returncode == 0, result.stderr

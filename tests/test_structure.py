@@ -44,11 +44,11 @@ def test_every_test_file_has_its_module() -> None:
 
 def test_readme_tour_points_at_real_functions() -> None:
     """The tour is a table of `file` and `name`; each name is defined in its file."""
-    rows = re.findall(r"^\| \d+ \|.*?`([\w/]+\.py)`.*?`(\w+)`", (REPOSITORY / "README.md").read_text("utf-8"), re.M)
+    rows = re.findall(
+        r"^\| \d+ \|.*?`([\w/]+\.py)`.*?`(\w+)`", (REPOSITORY / "README.md").read_text("utf-8"), re.M
+    )
     assert len(rows) >= 8
     for file, name in rows:
         tree = ast.parse((SOURCE / file).read_text(encoding="utf-8"))
-        defined = {
-            node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-        }
+        defined = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
         assert name in defined, f"{file} has no {name}"

@@ -29,7 +29,13 @@ def test_unknown_key_names_file_and_nearest_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given_size", "size_hw"),
-    [(640, (640, 640)), ("640", (640, 640)), ("384x640", (384, 640)), (["384", "640"], (384, 640)), ([320], (320, 320))],
+    [
+        (640, (640, 640)),
+        ("640", (640, 640)),
+        ("384x640", (384, 640)),
+        (["384", "640"], (384, 640)),
+        ([320], (320, 320)),
+    ],
 )
 def test_image_size_is_height_and_width(given_size: object, size_hw: tuple[int, int]) -> None:
     assert TrainConfig.parse({"image_size": given_size}).image_size == size_hw

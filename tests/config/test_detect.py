@@ -29,7 +29,7 @@ def test_words_of_a_command_line_are_understood():
         ("source", []),
         ("source", 3),
         ("conf_threshold", 1.5),
-        ("batch_size", 0),
+        ("batch_size", -1),
         ("classes", [-1]),
         ("precision", "int8"),
         ("line_width", -1),

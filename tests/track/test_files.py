@@ -21,7 +21,10 @@ def test_event_log_appends_and_leaves_progress_out(tmp_path: Path) -> None:
         log.handle(StepDone(1, 0, 1, {}, 1.0, 0.0, 1.0))
         log.close()
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    assert [(record["event"], record["text"]) for record in records] == [("Note", "first"), ("Note", "second")]
+    assert [(record["event"], record["text"]) for record in records] == [
+        ("Note", "first"),
+        ("Note", "second"),
+    ]
     assert all(record["time"] > 0 for record in records)
 
 

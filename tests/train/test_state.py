@@ -20,7 +20,9 @@ from vedette.train.state import EpochSums, KeptBuffers, Progress, TrainState
 def _state(kind: Literal["SGD", "Adam"] = "SGD", width: int = 4) -> TrainState:
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        model = nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width)).to(memory_format=torch.channels_last)
+        model = nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width)).to(
+            memory_format=torch.channels_last
+        )
     return TrainState(
         model,
         WeightAverage(model, decay=0.9, ramp=3),

@@ -68,7 +68,7 @@ def _check(config: DataCheckConfig) -> int:
 
 
 def _write(report: CheckReport, path: Path) -> None:
-    text = json.dumps([defect.to_json() for defect in report.defects], indent=1, ensure_ascii=False)
+    text = json.dumps([defect.to_json() for defect in report.defects], indent=1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8", newline="\n")

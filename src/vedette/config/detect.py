@@ -76,9 +76,9 @@ class DetectConfig(Config):
         "float32",
         description="Number format of the network; boxes are decoded in float32 always",
     )
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
-        8,
-        description="Pictures that go through the network together",
+    batch_size: Annotated[int, Field(ge=0, le=4096)] = Field(
+        0,
+        description="Pictures that go through the network together; 0: fitted to the device",
         json_schema_extra=_flags("--batch-size", "--batch"),
     )
     workers: Annotated[int, Field(ge=0, le=256)] = Field(

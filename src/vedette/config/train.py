@@ -55,6 +55,9 @@ class TrainConfig(Config):
         "skip",
         description="List bad label rows and leave them out (at most 1 % of all), or stop at the first",
     )
+    val_interval: Annotated[int, Field(ge=1)] = Field(
+        1, description="Measure after every so many epochs, and after the last"
+    )
     noval: bool = Field(
         False,
         description="Measure after the last epoch only",

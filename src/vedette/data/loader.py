@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -324,7 +325,20 @@ def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     multiprocessing.util.Finalize(None, _leave_worker, exitpriority=-100)
+
+
+def _leave_with_parent() -> None:
+    """End this worker when the main process is gone, however it went.
+
+    Torch watches the process that forked the worker; with a fork server that is not the main process, and the
+    server stays as long as it has workers.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _leave_worker() -> None:

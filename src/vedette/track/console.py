@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from vedette.track.durations import format_seconds
 from vedette.track.events import EpochDone, Event, Note, RunFinished, RunStarted, StepDone
 
 _COLUMNS = ("epoch", "box", "obj", "cls", "P", "R", "AP50", "AP", "img/s", "wait", "left")
@@ -107,15 +106,3 @@ class ConsoleTracker:
 
 def _number(value: float | int | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def format_seconds(seconds: float) -> str:
-    """``59s``, ``4m05s``, ``3h07m``; ``?`` for what is not a time."""
-    if not math.isfinite(seconds):
-        return "?"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

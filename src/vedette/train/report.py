@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vedette.evaluate.plots import draw_all
 from vedette.evaluate.result import Evaluation
-from vedette.track.console import format_seconds
+from vedette.track.durations import format_seconds
 from vedette.track.report import Section, build_report, write_report
 from vedette.train.pictures import draw_found
 from vedette.train.run_files import RunFiles

@@ -107,7 +107,8 @@ def _train_epochs(setup: Setup, files: RunFiles, emitter: Emitter, stop: StopReq
             if not done:
                 raise _interrupted(files, stop)
             last = progress.step == setup.rules.schedule.iterations
-            evaluation = measure(setup, state) if last or not config.noval else None
+            due = not config.noval and len(progress.history) % config.val_interval == config.val_interval - 1
+            evaluation = measure(setup, state) if last or due else None
             best = _end_of_epoch(setup, state, evaluation, emitter)
             if last or not config.nosave:
                 _save_weights(setup, state, files, evaluation, best=best or (last and config.nosave))

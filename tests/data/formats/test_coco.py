@@ -9,7 +9,7 @@ import pytest
 
 from tests.data.small_sets import write_picture, write_text
 from vedette.data.description import load_description
-from vedette.data.formats import read_split
+from vedette.data.formats import coco, read_split
 from vedette.data.index import load_index, read_index
 from vedette.errors import DataError
 
@@ -130,3 +130,23 @@ def test_strange_file_names_lead_nowhere(tmp_path: Path, name: str) -> None:
     assert len(index) == 2
     assert len([defect for defect in index.defects if defect.effect == "picture"]) == 1
     assert all("\n" not in str(defect) for defect in index.defects)
+
+
+def test_lines_are_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look-up reads the file again, so its number must not grow with that of the faults."""
+    document = _document()
+    document["annotations"] += [{"image_id": 5, "category_id": 3, "bbox": [2, 2, 9, 9]}] * 50
+    document["annotations"] += [
+        {"image_id": 5, "category_id": 3, "bbox": [2, 2, 9.01 + n / 100, 9]} for n in range(9)
+    ]
+    calls: list[str] = []
+    original = coco.record_lines
+    monkeypatch.setattr(coco, "record_lines", lambda *args: calls.append(args[1]) or original(*args))
+    text = json.dumps(document, indent=1)
+    index = read_index(load_description(_write(tmp_path, text)), "val")
+    assert calls.count("annotations") <= 2
+    lines = text.split("\n")
+    faults = [defect for defect in index.defects if defect.kind in ("duplicate", "near-duplicate")]
+    assert len(faults) == 49 + 9
+    assert all(lines[defect.line - 1].strip() == "{" for defect in faults)
+    assert len({defect.line for defect in faults}) == len(faults)

@@ -107,13 +107,14 @@ def parse(description: DatasetDescription, files: SplitFiles) -> RawSplit:
         reading.defects.append(Defect(label.path, line, "json-malformed", text))
         document, class_of = {"images": [], "annotations": []}, {}
     _read_images(reading, document["images"], files.image_folder)
+    reading.annotation_count = len(document["annotations"])
     for position, record in enumerate(document["annotations"]):
         _read_annotation(reading, position, record, class_of)
     reading.place_faults()
-    return _split(reading, files, label, len(document["annotations"]))
+    return _split(reading, files, label)
 
 
-def _split(reading: _Reading, files: SplitFiles, label: LabelFile, rows_read: int) -> RawSplit:
+def _split(reading: _Reading, files: SplitFiles, label: LabelFile) -> RawSplit:
     known = set(reading.paths)
     backgrounds = [path for path in files.pictures.paths if path not in known]
     count = len(reading.paths) + len(backgrounds)
@@ -131,7 +132,7 @@ def _split(reading: _Reading, files: SplitFiles, label: LabelFile, rows_read: in
         defects=reading.defects,
         unusable=frozenset(),
         pictures_read=count + reading.pictures_refused,
-        rows_read=rows_read,
+        rows_read=reading.annotation_count,
         mention=reading.mention_of(reading.paths + backgrounds),
         locate=reading.annotation_lines,
     )
@@ -155,6 +156,8 @@ class _Reading:
     positions: list[int] = field(default_factory=list)
     number_of: dict[int | str, int] = field(default_factory=dict)
     pictures_refused: int = 0
+    annotation_count: int = 0
+    lines: dict[int, int] = field(default_factory=dict)
     rows: RowCollector = field(default_factory=RowCollector)
     faults: list[tuple[str, int, str, str]] = field(default_factory=list)
     defects: list[Defect] = field(default_factory=list)
@@ -175,9 +178,15 @@ class _Reading:
             ]
 
     def annotation_lines(self, positions: Sequence[int]) -> Sequence[int]:
-        """1-based lines of some annotations."""
-        lines = record_lines(self.text, "annotations", positions)
-        return [lines[position] for position in positions]
+        """1-based lines of some annotations; all are looked up the first time, and never if nothing is at fault."""
+        if not self.lines:
+            every = range(self.annotation_count)
+            # The published files are one line.
+            one_line = "\n" not in self.text
+            self.lines.update(
+                dict.fromkeys(every, 1) if one_line else record_lines(self.text, "annotations", every)
+            )
+        return [self.lines[position] for position in positions]
 
     def mention_of(self, all_paths: Sequence[str]) -> Callable[[int], tuple[str, int]]:
         """``RawSplit.mention``."""

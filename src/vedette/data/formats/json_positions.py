@@ -21,6 +21,8 @@ def record_lines(text: str, key: str, positions: Iterable[int]) -> dict[int, int
         position to line; positions beyond the list are left out.
     """
     wanted = sorted(set(positions))
+    if not wanted:
+        return {}
     offsets = _record_offsets(text, key, wanted)
     lines: dict[int, int] = {}
     line, counted_to = 1, 0
