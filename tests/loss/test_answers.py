@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vedette.loss.answers import read_answers, read_answers_plainly
+from vedette.loss.answers import add_rows, read_answers, read_answers_plainly
 
 
 def random_levels(generator, layout, dtype):
@@ -52,3 +52,29 @@ def test_the_gradient_has_the_layout_of_the_level():
     (rows.sum() + logits.sum()).backward()
     assert sorted(kept) == sorted(level.stride() for level in levels)
     assert all(leaf.grad.is_contiguous(memory_format=torch.channels_last) for leaf in leaves)
+
+
+def test_the_gradient_has_the_same_bits_every_time_with_several_threads() -> None:
+    """Many rows answer for one cell; the order in which their gradients are added must not vary."""
+    random = torch.Generator().manual_seed(0)
+    level = (
+        torch.zeros(2, 3, 4, 4, 8, dtype=torch.float32)
+        .permute(0, 1, 4, 2, 3)
+        .contiguous()
+        .permute(0, 1, 3, 4, 2)
+    )
+    places = tuple(torch.randint(size, (40_000,), generator=random) for size in level.shape[:4])
+    rows = torch.randn(40_000, 8, generator=random)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        sums = set()
+        for _ in range(12):
+            gradient = torch.zeros_like(level)
+            add_rows(gradient, places, rows)
+            sums.add(gradient.numpy().tobytes())
+    finally:
+        torch.set_num_threads(before)
+    assert len(sums) == 1
+    expected = torch.zeros_like(level).index_put_(places, rows, accumulate=True)
+    assert torch.allclose(gradient, expected, atol=1e-3)

@@ -109,10 +109,14 @@ def jitter_hsv(
     if windows is None:
         windows = [(0, 0, width, height)]
     else:
-        output.fill(hsv_tables(choice)[2, background])  # grey has no hue and no saturation
-    factors = np.zeros((3, 4))
-    factors[:, :3] = np.diag((choice.hue, choice.saturation, choice.value))
-    factors[:, 3] = _ROUND_DOWN
+        output.fill(min(int(background * choice.value), 255))  # grey has no hue and no saturation
+    factors = np.array(
+        [
+            (choice.hue, 0, 0, _ROUND_DOWN),
+            (0, choice.saturation, 0, _ROUND_DOWN),
+            (0, 0, choice.value, _ROUND_DOWN),
+        ]
+    )
     for x1, y1, x2, y2 in windows:
         hsv = buffers.take("hsv", (y2 - y1, x2 - x1, 3))
         cv2.cvtColor(image[y1:y2, x1:x2], cv2.COLOR_RGB2HSV, dst=hsv)

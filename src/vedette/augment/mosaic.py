@@ -169,18 +169,15 @@ def compose(
     matrix = affine_matrix(choice, canvas_hw, output_hw)
     output = buffers.take(name, (*output_hw, 4))
     output.fill(BACKGROUND)
-    upright = not choice.projective and matrix[0, 1] == 0.0 and matrix[1, 0] == 0.0
-    windows = []
-    for picture in pictures:
-        window = _window(picture.tile.on_canvas, matrix, choice.projective, output_hw)
-        if window is None:
-            continue
-        windows.append(window)
-        if upright:
-            _warp_upright(picture, matrix, window, output, buffers)
-        else:
-            _warp_turned(picture, matrix, choice.projective, window, output)
-    return Composed(output, windows if upright else [(0, 0, output_hw[1], output_hw[0])])
+    if choice.projective or matrix[0, 1] != 0.0 or matrix[1, 0] != 0.0:
+        for picture in pictures:
+            _warp_turned(picture, matrix, choice.projective, output)
+        return Composed(output, [(0, 0, output_hw[1], output_hw[0])])
+    zoom_x, zoom_y, shift_x, shift_y = matrix[[0, 1, 0, 1], [0, 1, 2, 2]].tolist()
+    windows = [
+        _warp_upright(picture, (zoom_x, zoom_y), (shift_x, shift_y), output, buffers) for picture in pictures
+    ]
+    return Composed(output, [window for window in windows if window is not None])
 
 
 def mix(first: NDArray[np.uint8], second: NDArray[np.uint8], ratio: float) -> NDArray[np.uint8]:
@@ -194,58 +191,56 @@ def _crop(image: Image, corners: Corners) -> Image:
     return image[y1:y2, x1:x2]
 
 
-def _window(on_canvas: Corners, matrix: Matrix, projective: bool, output_hw: SizeHW) -> Corners | None:
-    """Output pixels that a tile covers, or those around it if it is turned; None if there are none.
+def _warp_upright(
+    picture: PlacedPicture,
+    zoom_xy: tuple[float, float],
+    shift_xy: tuple[float, float],
+    output: NDArray[np.uint8],
+    buffers: Buffers,
+) -> Corners | None:
+    """Zoom and shift only: every window is filled whole, and those of neighbouring tiles join.
 
     Pixel centres are whole numbers, so a tile of pixels x1..x2-1 covers x1 - 0.5 to x2 - 0.5.
+
+    Returns:
+        The window, or None if nothing of the tile is visible.
     """
-    x1, y1, x2, y2 = on_canvas
-    if x2 <= x1 or y2 <= y1:
-        return None
-    corners = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=np.float64) - 0.5
-    if projective and (corners @ matrix[2, :2] + matrix[2, 2]).min() <= 0:  # reaches behind the viewer
-        return 0, 0, output_hw[1], output_hw[0]
-    mapped_x, mapped_y = warp_points(corners, matrix, projective).T.tolist()
-    left, right = max(math.ceil(min(mapped_x)), 0), min(math.ceil(max(mapped_x)), output_hw[1])
-    top, bottom = max(math.ceil(min(mapped_y)), 0), min(math.ceil(max(mapped_y)), output_hw[0])
-    return (left, top, right, bottom) if left < right and top < bottom else None
-
-
-def _warp_upright(
-    picture: PlacedPicture, matrix: Matrix, window: Corners, output: NDArray[np.uint8], buffers: Buffers
-) -> None:
-    """Zoom and shift only: windows of neighbouring tiles join without gap or overlap, each is filled whole."""
-    left, top, right, bottom = window
+    (zoom_x, zoom_y), (shift_x, shift_y) = zoom_xy, shift_xy
     x1, y1, x2, y2 = picture.tile.on_canvas
+    left = max(math.ceil(zoom_x * (x1 - 0.5) + shift_x), 0)
+    top = max(math.ceil(zoom_y * (y1 - 0.5) + shift_y), 0)
+    right = min(math.ceil(zoom_x * (x2 - 0.5) + shift_x), output.shape[1])
+    bottom = min(math.ceil(zoom_y * (y2 - 0.5) + shift_y), output.shape[0])
+    if x2 <= x1 or y2 <= y1 or right <= left or bottom <= top:
+        return None
     # The part of the tile that the window shows, and one pixel around it for interpolation.
-    zoom_x, zoom_y = float(matrix[0, 0]), float(matrix[1, 1])
-    shifted_x, shifted_y = float(matrix[0, 2]), float(matrix[1, 2])
-    part_x1 = max(x1, int((left - shifted_x) / zoom_x) - 1)
-    part_y1 = max(y1, int((top - shifted_y) / zoom_y) - 1)
-    part_x2 = min(x2, int((right - shifted_x) / zoom_x) + 2)
-    part_y2 = min(y2, int((bottom - shifted_y) / zoom_y) + 2)
-    shift_x, shift_y = picture.tile.shift_xy
-    part = _crop(
-        picture.fetch(), (part_x1 - shift_x, part_y1 - shift_y, part_x2 - shift_x, part_y2 - shift_y)
-    )
-    to_window = _into_window(matrix, (part_x1, part_y1), (left, top))
+    part_x1 = max(x1, math.floor((left - shift_x) / zoom_x) - 1)
+    part_y1 = max(y1, math.floor((top - shift_y) / zoom_y) - 1)
+    part_x2 = min(x2, math.floor((right - shift_x) / zoom_x) + 2)
+    part_y2 = min(y2, math.floor((bottom - shift_y) / zoom_y) + 2)
+    tile_x, tile_y = picture.tile.shift_xy
+    part = picture.fetch()[part_y1 - tile_y : part_y2 - tile_y, part_x1 - tile_x : part_x2 - tile_x]
     part_4 = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA, dst=buffers.take("part", (*part.shape[:2], 4)))
-    cv2.warpAffine(
-        part_4,
-        to_window[:2],
-        (right - left, bottom - top),
-        dst=output[top:bottom, left:right],
-        borderMode=cv2.BORDER_REPLICATE,
+    into_window = np.array(
+        [
+            (zoom_x, 0.0, zoom_x * part_x1 + shift_x - left),
+            (0.0, zoom_y, zoom_y * part_y1 + shift_y - top),
+        ]
     )
+    size_wh = (right - left, bottom - top)
+    target = output[top:bottom, left:right]
+    cv2.warpAffine(part_4, into_window, size_wh, dst=target, borderMode=cv2.BORDER_REPLICATE)
+    return left, top, right, bottom
 
 
-def _warp_turned(
-    picture: PlacedPicture, matrix: Matrix, projective: bool, window: Corners, output: NDArray[np.uint8]
-) -> None:
+def _warp_turned(picture: PlacedPicture, matrix: Matrix, projective: bool, output: NDArray[np.uint8]) -> None:
     """Rotation, shear or perspective: the window around the turned tile; pixels outside the tile are left alone.
 
     The tile is extended by one pixel of its own edge, so that no line of background shows between neighbours.
     """
+    window = _window(picture.tile.on_canvas, matrix, projective, (output.shape[0], output.shape[1]))
+    if window is None:
+        return
     left, top, right, bottom = window
     x1, y1, _, _ = picture.tile.on_canvas
     part = cv2.cvtColor(_crop(picture.fetch(), picture.tile.in_picture), cv2.COLOR_RGB2RGBA)
@@ -257,6 +252,20 @@ def _warp_turned(
         cv2.warpPerspective(part, to_window, size_wh, dst=target, borderMode=cv2.BORDER_TRANSPARENT)
     else:
         cv2.warpAffine(part, to_window[:2], size_wh, dst=target, borderMode=cv2.BORDER_TRANSPARENT)
+
+
+def _window(on_canvas: Corners, matrix: Matrix, projective: bool, output_hw: SizeHW) -> Corners | None:
+    """The output pixels around a turned tile; None if there are none."""
+    x1, y1, x2, y2 = on_canvas
+    if x2 <= x1 or y2 <= y1:
+        return None
+    corners = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], dtype=np.float64) - 0.5
+    if projective and (corners @ matrix[2, :2] + matrix[2, 2]).min() <= 0:  # reaches behind the viewer
+        return 0, 0, output_hw[1], output_hw[0]
+    mapped_x, mapped_y = warp_points(corners, matrix, projective).T.tolist()
+    left, right = max(math.ceil(min(mapped_x)), 0), min(math.ceil(max(mapped_x)), output_hw[1])
+    top, bottom = max(math.ceil(min(mapped_y)), 0), min(math.ceil(max(mapped_y)), output_hw[0])
+    return (left, top, right, bottom) if left < right and top < bottom else None
 
 
 def _into_window(matrix: Matrix, part_xy: tuple[int, int], window_xy: tuple[int, int]) -> Matrix:

@@ -59,7 +59,6 @@ def _demo(config: DemoConfig) -> int:
             image_size=config.image_size,
             device=config.device,
             seed=config.seed,
-            cache="ram",
             val_interval=4,
             project=str(folder),
             name="train",

@@ -45,9 +45,9 @@ class TrainConfig(Config):
         -1, description="Processes that load pictures; -1: fitted to the machine. Does not change the result"
     )
     threads: Annotated[int, Field(ge=0, le=1024)] = Field(0, description="CPU threads of the network; 0: all")
-    cache: Literal["none", "ram", "disk"] = Field(
-        "none",
-        description="Keep decoded pictures between epochs",
+    cache: Literal["auto", "none", "ram", "disk"] = Field(
+        "auto",
+        description="Keep decoded pictures between epochs; auto: in memory if they fit easily",
         json_schema_extra={"flags": ["--cache", "--cache-images"], "bare": "ram"},
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="Seed of everything random")

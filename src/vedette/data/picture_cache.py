@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from vedette.data.memory import available_memory, available_shared_memory
+from vedette.data.worker_marks import shared_tensor
 from vedette.errors import DataError, WriteError
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ class PictureCache(Protocol):
         """Keep a decoded picture."""
 
 
+def fits_easily(sizes_hw: IntArray) -> bool:
+    """Whether pictures of these sizes take at most a quarter of the memory, and shared memory, that is free."""
+    needed = int(_offsets(sizes_hw)[-1])
+    known = [free for free in (available_memory(), available_shared_memory()) if free is not None]
+    return bool(known) and needed <= min(known) // 4
+
+
 class RamCache:
     """One block of shared memory for all pictures, filled by whichever process decodes one first.
 
@@ -49,8 +57,8 @@ class RamCache:
         self._offsets = _offsets(sizes_hw)
         needed = int(self._offsets[-1])
         _check_memory(needed)
-        self._block = torch.empty(needed, dtype=torch.uint8).share_memory_()
-        self._ready = torch.zeros(len(sizes_hw), dtype=torch.uint8).share_memory_()
+        self._block = shared_tensor((needed,), torch.uint8)
+        self._ready = shared_tensor((len(sizes_hw),), torch.uint8)
 
     def get(self, number: int) -> Image | None:
         """See :class:`PictureCache`."""
@@ -129,7 +137,7 @@ class DiskCache:
             modified_ns, size = _file_state(self._path_of(number))
             if (record["modified_ns"], record["bytes"]) != (modified_ns, size):
                 return None
-            if record["checksum"] != zlib.adler32(image):
+            if record["checksum"] != _checksum(image):
                 return None
             self._verified.add(number)
         return image
@@ -139,7 +147,7 @@ class DiskCache:
         self._records["ready"][number] = 0
         self._view(number)[...] = image
         modified_ns, size = _file_state(self._path_of(number))
-        self._records[number] = (modified_ns, size, zlib.adler32(image), 1)
+        self._records[number] = (modified_ns, size, _checksum(image), 1)
         self._verified.add(number)
 
     def _view(self, number: int) -> Image:
@@ -189,6 +197,10 @@ def _check_memory(needed: int) -> None:
                 where="cache in memory",
                 fix="use --cache disk, --cache none, or a smaller --img-size",
             )
+
+
+def _checksum(image: Image) -> int:
+    return zlib.adler32(image.data)
 
 
 def _file_state(path: Path) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.data.images import ImageLimits, read_image
-from vedette.data.picture_cache import DiskCache, PictureCache, RamCache
+from vedette.data.picture_cache import DiskCache, PictureCache, RamCache, fits_easily
 from vedette.data.worker_marks import WorkerMarks
 from vedette.errors import ImageError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vedette.core.types import Image, IntArray, SizeHW
     from vedette.data.index import SplitIndex
 
-CacheMode = Literal["none", "ram", "disk"]
+CacheMode = Literal["auto", "none", "ram", "disk"]
 Interpolation = Literal["bilinear", "area"]
 
 
@@ -35,7 +35,8 @@ class PictureStore:
     Args:
         index: the split.
         size_hw: the frame that pictures are made for.
-        cache: where decoded pictures are kept between epochs. "ram" is shared memory that all workers fill and
+        cache: where decoded pictures are kept between epochs. "auto" is "ram" where they take at most a quarter
+            of the free memory, else "none". "ram" is shared memory that all workers fill and
             read; "disk" is a file in the cache folder that later runs use again.
         cache_dir: folder for ``cache="disk"``.
         interpolation: "bilinear" for training; "area" shrinks without aliasing, for evaluation.
@@ -67,7 +68,7 @@ class PictureStore:
         self._reduced_decoding = reduced_decoding
         self._resized_hw = fitted_sizes(index.sizes_hw, size_hw)
         self._cache: PictureCache | None = None
-        if cache == "ram":
+        if cache == "ram" or (cache == "auto" and fits_easily(self._resized_hw)):
             self._cache = RamCache(self._resized_hw)
         elif cache == "disk":
             rules = f"{index.root}|{index.split}|{size_hw}|{interpolation}|{reduced_decoding}"
@@ -124,7 +125,8 @@ def fitted_sizes(sizes_hw: NDArray[np.int32], size_hw: SizeHW) -> IntArray:
     by_height = frame_h * width <= frame_w * height
     fitted_h = np.where(by_height, frame_h, height * frame_w // width)
     fitted_w = np.where(by_height, width * frame_h // height, frame_w)
-    return np.maximum(np.stack([fitted_h, fitted_w], axis=1), 1)
+    fitted: IntArray = np.maximum(np.stack([fitted_h, fitted_w], axis=1), 1)
+    return fitted
 
 
 def resize(image: Image, size_hw: SizeHW, interpolation: Interpolation) -> Image:

@@ -241,12 +241,12 @@ def _lump(random: np.random.Generator, size_hw: SizeHW) -> NDArray[np.int32]:
     centre = random.uniform((0, 0), (width, height))
     stretch = np.array([random.uniform(1.3, 2.0), 1.0])
     points = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radius[:, None] * size * stretch
-    return np.round((points + centre) * 16).astype(np.int32)
+    return np.asarray(np.round((points + centre) * 16), dtype=np.int32)
 
 
 def _ground_colour(random: np.random.Generator) -> NDArray[np.float32]:
     colour = np.array(_GROUNDS[int(random.integers(len(_GROUNDS)))], dtype=np.float32)
-    return colour * np.float32(random.uniform(0.75, 1.08)) + random.normal(0, 6, 3).astype(np.float32)
+    return np.asarray(colour * random.uniform(0.75, 1.08) + random.normal(0, 6, 3), dtype=np.float32)
 
 
 def _finish(canvas: Canvas, random: np.random.Generator) -> None:

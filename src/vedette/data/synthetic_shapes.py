@@ -52,7 +52,8 @@ class _Patch:
     def to_pixels(self, points: Points) -> NDArray[np.int32]:
         cosine, sine = math.cos(self.angle), math.sin(self.angle)
         turned = points @ np.array([[cosine, sine], [-sine, cosine]])
-        return np.round((turned * self.half + (self.side - 1) / 2) * 2**_SHIFT).astype(np.int32)
+        pixels: NDArray[np.float64] = (turned * self.half + (self.side - 1) / 2) * 2**_SHIFT
+        return np.round(pixels).astype(np.int32)
 
     def outline(self, points: Points, value: int = 255) -> None:
         """Add to (or, with 0, take from) what the object covers."""
@@ -230,7 +231,8 @@ def _ellipse(radius: float = 1.0, corners: int = 48) -> Points:
 
 def _rectangle(half_width: float, half_height: float) -> Points:
     signs = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], dtype=np.float64)
-    return signs * np.array([half_width, half_height])
+    corners: Points = signs * np.array([half_width, half_height])
+    return corners
 
 
 def _colour(random: np.random.Generator) -> Colour:

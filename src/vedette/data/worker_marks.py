@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import torch
@@ -15,7 +16,8 @@ class WorkerMarks:
     """A small shared table: for every worker its process id and the picture it has taken up last."""
 
     def __init__(self) -> None:
-        self._table = torch.full((MAX_WORKERS, 2), _NO_PICTURE, dtype=torch.int64).share_memory_()
+        self._table = shared_tensor((MAX_WORKERS, 2), torch.int64)
+        self._table.fill_(_NO_PICTURE)
 
     def mark(self, image_number: int) -> None:
         """Note that this worker turns to a picture; in the main process nothing is noted."""
@@ -32,3 +34,12 @@ class WorkerMarks:
             for process, number in rows
             if number != _NO_PICTURE and (process in process_ids or not process_ids)
         ]
+
+
+def shared_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """A tensor of zeros in memory that worker processes share."""
+    count = math.prod(shape)
+    # Tensor.share_memory_ would first make the tensor in ordinary memory and then copy it: twice the memory, all
+    # of it touched. The system hands out shared memory as zeros and takes pages only when they are written.
+    storage = torch.UntypedStorage._new_shared(max(count, 1) * dtype.itemsize)  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=dtype).set_(storage)[:count].view(shape)

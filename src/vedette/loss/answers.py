@@ -48,6 +48,25 @@ def places_of(places: Places, level: int) -> tuple[Tensor, ...]:
     return tuple(place[level] for place in places)
 
 
+def add_rows(level: Tensor, places: tuple[Tensor, ...], rows: Tensor) -> None:
+    """Add rows [N, 5 + C] to the places of a level, in place; several to one place in a fixed order.
+
+    Args:
+        level: [B, A, h, w, 5 + C], dense, in any layout.
+        places: image, anchor, row and column, int64 [N] each.
+        rows: of the level's dtype.
+    """
+    if level.device.type != "cpu":
+        level.index_put_(places, rows, accumulate=True)  # sorts on a GPU, unlike index_add
+        return
+    # On a CPU index_put adds with several threads in any order; scatter_add along one dimension does not.
+    pairs = zip(places, level.stride(), strict=False)
+    starts = torch.stack([place * stride for place, stride in pairs]).sum(0)
+    columns = torch.arange(level.shape[4]) * level.stride(4)
+    memory = level.as_strided((level.numel(),), (1,))
+    memory.scatter_add_(0, (starts[:, None] + columns).flatten(), rows.flatten())
+
+
 class _ReadAnswers(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *places_and_levels: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,10 +88,7 @@ class _ReadAnswers(torch.autograd.Function):
                 shape, stride, dtype=ctx.dtype, device=rows_gradient.device
             ).zero_()
             gradient[..., OBJECTNESS] = logits_gradient[start : start + count].view(shape[:4])
-            # index_put adds in a fixed order on a GPU too, unlike index_add.
-            gradient.index_put_(
-                places_of(ctx.saved_tensors, level), rows_gradient[level].to(ctx.dtype), accumulate=True
-            )
+            add_rows(gradient, places_of(ctx.saved_tensors, level), rows_gradient[level].to(ctx.dtype))
             gradients.append(gradient)
             start += count
         return None, None, None, None, *gradients

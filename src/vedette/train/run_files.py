@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from vedette.checkpoint.atomic import write_atomic
@@ -17,7 +18,7 @@ from vedette.config.train import TrainConfig
 from vedette.errors import ConfigError, UsageError
 
 _MAY_CHANGE = ("device", "workers", "threads", "cache", "save_seconds")
-"""Settings that a resumed run takes from the command line: they do not change the result."""
+"""Settings that a resumed run takes from the command line. Device and threads change the last bits of the result."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class RunFiles:
                 "no data set is named", where="vedette train", fix="give --data FILE.yaml or --data bccd"
             )
         folder = create_run_folder(config.project, config.name, config.exist_ok)
-        files = cls(folder, _with_absolute_paths(config), hyperparameters, resumed=False)
+        # The number of threads decides the order of float sums, so a resumed run has to use the same.
+        settled = config.model_copy(update={"threads": config.threads or torch.get_num_threads()})
+        files = cls(folder, _with_absolute_paths(settled), hyperparameters, resumed=False)
         files.clear()
         document = {
             "train": files.config.model_dump(mode="json"),

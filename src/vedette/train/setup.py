@@ -103,7 +103,7 @@ class Setup:
             RunSampler(len(self.train_index), config.batch_size, config.epochs, config.seed, start_step=step),
             LoaderSettings(
                 self.augmenter.size_hw,
-                workers=worker_count(config.workers),
+                workers=worker_count(config.workers, self.rules.device),
                 pin_memory=self.rules.device.type == "cuda",
             ),
             marks=store.marks,
@@ -196,7 +196,7 @@ def prepare(files: RunFiles, emitter: Emitter) -> Setup:
             "model": _describe_model(detector, letterbox),
             "data": _describe_data(config, train_index, val_index),
             "device": f"{device}, {identity['precision']}, {torch.get_num_threads()} threads, "
-            f"{worker_count(config.workers)} workers",
+            f"{worker_count(config.workers, device)} workers",
             "recipe": f"{optimizer_kind}, {schedule.optimizer_steps():,} steps of {schedule.nominal_batch} "
             f"pictures, warm-up {schedule.warmup_iterations} batches, average decay {decay:.4f}",
         },
@@ -204,9 +204,15 @@ def prepare(files: RunFiles, emitter: Emitter) -> Setup:
     )
 
 
-def worker_count(requested: int) -> int:
-    """Processes that load pictures: the number asked for, or for -1 one less than there are cores."""
-    return requested if requested >= 0 else min(_MAX_WORKERS, max(1, thread_count() - 1))
+def worker_count(requested: int, device: torch.device) -> int:
+    """Processes that load pictures: the number asked for, or for -1 what the machine has to spare.
+
+    On a CPU the network takes all cores anyway; on two of them a worker slows it down by more than it saves.
+    """
+    if requested >= 0:
+        return requested
+    spare = thread_count() - (2 if device.type == "cpu" else 1)
+    return min(_MAX_WORKERS, max(spare, 0 if device.type == "cpu" else 1))
 
 
 def _load_indexes(files: RunFiles, emitter: Emitter) -> tuple[SplitIndex, SplitIndex]:
