@@ -35,6 +35,8 @@ def _isolation(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["HOME"] = os.environ["USERPROFILE"] = _UNWRITABLE_HOME
     os.environ["XDG_CACHE_HOME"] = _UNWRITABLE_HOME
     os.environ["VEDETTE_CACHE_DIR"] = str(base / "cache")
+    # Threads of child processes that wait for each other give their core to the tests beside them.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ["MPLCONFIGDIR"] = str(base / "matplotlib")
     os.environ["PYTHONPATH"] = os.pathsep.join(
         part for part in (str(Path(__file__).parent / "isolation"), os.environ.get("PYTHONPATH", "")) if part

@@ -56,7 +56,7 @@ def test_flags_that_may_stand_alone() -> None:
 
 
 def test_bad_values_name_the_flag() -> None:
-    with pytest.raises(ConfigError, match="vedette train: --batch-size: .*greater than or equal to 1"):
+    with pytest.raises(ConfigError, match=r"vedette train: --batch-size: .*greater than or equal to 1"):
         validate("vedette train", TrainConfig, _train("--batch", "0"))
 
 

@@ -30,7 +30,9 @@ def draw_rectangles(folder: Path, *, train: int, val: int, size: int = 96) -> Pa
                 left, top = random.integers(0, size - width), random.integers(0, size - height)
                 picture[top : top + height, left : left + width] = _COLOURS[class_id]
                 centre = (left + width / 2) / size, (top + height / 2) / size
-                rows.append(f"{class_id} {centre[0]:.6f} {centre[1]:.6f} {width / size:.6f} {height / size:.6f}")
+                rows.append(
+                    f"{class_id} {centre[0]:.6f} {centre[1]:.6f} {width / size:.6f} {height / size:.6f}"
+                )
             name = f"{number:03d}"
             cv2.imwrite(str(folder / "images" / split / f"{name}.png"), picture[..., ::-1])
             (folder / "labels" / split / f"{name}.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
@@ -63,6 +65,9 @@ def vedette(
 
 
 def command(*arguments: object) -> list[str]:
-    """The command line of a child process; one thread, so that tests can run side by side."""
-    threads = ["--threads", "1"] if arguments and arguments[0] in ("train", "val", "detect") else []
+    """The command line of a child process; two threads, whose order must not show in the result."""
+    resumed = "--resume" in arguments
+    threads = (
+        ["--threads", "2"] if arguments and arguments[0] in ("train", "val", "detect") and not resumed else []
+    )
     return [sys.executable, "-W", "error", "-m", "vedette", *map(str, arguments), *threads]

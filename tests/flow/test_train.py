@@ -115,7 +115,11 @@ def test_killed_at_random_moments_and_resumed(rectangles: Path, uninterrupted: P
 
 def _start(arguments: list[object]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ.copy()
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ.copy(),
     )
 
 
@@ -143,7 +147,9 @@ def test_a_stop_is_followed_saved_and_explained(
     process = _start(_arguments(rectangles, tmp_path, "--workers", 1))
     folder = tmp_path / "exp"
     while process.poll() is None:
-        if (folder / "events.jsonl").exists() and "RunStarted" in (folder / "events.jsonl").read_text("utf-8"):
+        if (folder / "events.jsonl").exists() and "RunStarted" in (folder / "events.jsonl").read_text(
+            "utf-8"
+        ):
             break
         time.sleep(0.02)
     process.send_signal(number)

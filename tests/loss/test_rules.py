@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from vedette.config.hyperparameters import Hyperparameters
+from vedette.config.hyperparameters import Hyperparameters, load_hyperparameters
 from vedette.loss.rules import RULES, scaled_gains
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "training" / "24-training-misc.json"
@@ -12,11 +12,11 @@ CASES = [case for case in json.loads(GOLDEN.read_text())["cases"] if case.get("t
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
 def test_golden_gain_scaling(case):
-    """tests/golden/training/24-training-misc.json, T24.4 to T24.6 (hyp.scratch has the default gains)."""
+    """tests/golden/training/24-training-misc.json, T24.4 to T24.6, with the published preset."""
     given, expected = case["input"], case["expected"]
-    gains = scaled_gains(
-        Hyperparameters(), classes=given["nc"], size_hw=(given["imgsz"], given["imgsz"]), levels=given["nl"]
-    )
+    published = load_hyperparameters("yolov5-v4")
+    size_hw = (given["imgsz"], given["imgsz"])
+    gains = scaled_gains(published, classes=given["nc"], size_hw=size_hw, levels=given["nl"])
     assert gains.box == pytest.approx(expected["box"], rel=1e-12)
     assert gains.cls == pytest.approx(expected["cls"], rel=1e-12)
     assert gains.obj == pytest.approx(expected["obj"], rel=1e-12)
@@ -52,3 +52,9 @@ def test_level_weights_by_release(release, three, four):
     assert RULES[release].weights(3) == three
     assert RULES[release].weights(4) == four
     assert RULES[release].weights(1) == three[:1]
+
+
+def test_the_class_gain_of_few_classes_has_a_floor():
+    few = scaled_gains(Hyperparameters(), classes=3, size_hw=(640, 640), levels=3)
+    many = scaled_gains(Hyperparameters(), classes=40, size_hw=(640, 640), levels=3)
+    assert (few.cls, many.cls) == (0.125, 0.25)

@@ -40,7 +40,20 @@ def _show(terminal: bool) -> str:
 def test_a_pipe_gets_one_line_an_epoch() -> None:
     lines = _show(terminal=False).splitlines()
     (epoch,) = [line for line in lines if line.endswith("best")]
-    cells = ["1/3", "0.1000", "0.2000", "0.3000", "0.5000", "-", "0.6250", "0.2500", "12", "5%", "1m05s", "best"]
+    cells = [
+        "1/3",
+        "0.1000",
+        "0.2000",
+        "0.3000",
+        "0.5000",
+        "-",
+        "0.6250",
+        "0.2500",
+        "12",
+        "5%",
+        "1m05s",
+        "best",
+    ]
     assert epoch.split() == cells
     assert "yolov5n [red]" in "\n".join(lines), "names are shown as they are, not as markup"
     assert "warning: 2 label rows left out [x]" in lines

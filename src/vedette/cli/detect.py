@@ -16,6 +16,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _detect(config: DetectConfig) -> int:
+    from vedette.infer.printable import printable
     from vedette.infer.run import describe, detect
     from vedette.infer.stream import PictureResult
 
@@ -29,9 +30,9 @@ def _detect(config: DetectConfig) -> int:
     found = ", ".join(f"{count} {name}" for name, count in summary.class_counts.items()) or "nothing"
     console.print(f"\n{read} pictures: {found}", markup=False)
     for path, reason in summary.failures:
-        console.print(f"failed: {path}: {reason}", markup=False)
+        console.print(f"failed: {printable(path)}: {reason}", markup=False)
     for skipped in summary.skipped:
-        console.print(f"skipped: {skipped.path}: {skipped.reason}", markup=False)
+        console.print(f"skipped: {printable(skipped.path)}: {skipped.reason}", markup=False)
     if summary.percentiles_ms:
         stages = ", ".join(f"{name} {times[1]:.1f}" for name, times in summary.percentiles_ms.items())
         console.print(f"median milliseconds a picture: {stages}", markup=False)

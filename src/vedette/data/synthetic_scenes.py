@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from vedette.core.types import Image, IntArray, SizeHW
 
 BACKGROUND_SHARE: Final = 0.08
-MAX_OBJECTS: Final = 9
-MIN_SIZE_PX: Final = 16.0
+MAX_OBJECTS: Final = 6
+MIN_SIZE: Final = 0.12
+"""Smallest object, as a fraction of the shorter side of the picture."""
 MAX_SIZE: Final = 0.6
-"""Largest object, as a fraction of the shorter side of the picture."""
+"""Largest object, likewise."""
 MIN_VISIBLE: Final = 0.4
 """An object of which less could be seen, because of others or the edge, is not placed."""
 _TRIES: Final = 8
@@ -85,8 +86,7 @@ def _add_objects(
     areas = _Areas()
     for _ in range(1 + int(MAX_OBJECTS * random.random())):
         class_id = int(random.integers(len(CLASS_NAMES)))
-        largest = MAX_SIZE * min(height, width)
-        size = MIN_SIZE_PX * (largest / MIN_SIZE_PX) ** float(random.random())
+        size = min(height, width) * MIN_SIZE * (MAX_SIZE / MIN_SIZE) ** float(random.random())
         drawn = draw_object(class_id, size, random)
         for _ in range(_TRIES):
             reach = size * 0.3  # the middle may come this close to the edge

@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 CLASS_NAMES: Final = ("ball", "crate", "star", "cross", "cone", "ring")
+_HUES: Final = (0.60, 0.08, 0.15, 0.0, 0.80, 0.40)
+"""Usual hue of each class, 0..1."""
+_ODD_COLOURS: Final = 0.12
 
 _SHOWN: Final = 0.25
 # OpenCV takes polygon corners in 1/16 pixel.
@@ -73,7 +76,7 @@ def draw_object(class_id: int, size: float, random: np.random.Generator) -> Draw
     """An object whose longer extent is about ``size`` pixels, in random colours and at a random angle."""
     half = size / 2
     side = 2 * math.ceil(half * 1.5) + 3
-    base = _colour(random)
+    base = _typical_colour(class_id, random)
     patch = _Patch(
         side,
         half,
@@ -239,6 +242,15 @@ def _colour(random: np.random.Generator) -> Colour:
     """A clear colour of any hue."""
     hue, saturation, value = random.random(), random.uniform(0.5, 0.9), random.uniform(0.6, 0.95)
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return red * 255, green * 255, blue * 255
+
+
+def _typical_colour(class_id: int, random: np.random.Generator) -> Colour:
+    """Mostly about the hue that things of the class usually have, now and then any."""
+    if random.random() < _ODD_COLOURS:
+        return _colour(random)
+    hue = (_HUES[class_id] + random.uniform(-0.03, 0.03)) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, random.uniform(0.55, 0.9), random.uniform(0.6, 0.95))
     return red * 255, green * 255, blue * 255
 
 

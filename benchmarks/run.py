@@ -1,0 +1,24 @@
+"""Run every benchmark of this folder, one after the other, as `make bench` does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """Returns 1 if one of them failed."""
+    failed = []
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.name == Path(__file__).name:
+            continue
+        print(f"\n== {path.name}", flush=True)
+        if subprocess.run([sys.executable, str(path)], check=False).returncode:
+            failed.append(path.name)
+    print(f"\nfailed: {', '.join(failed)}" if failed else "\nall ran")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
