@@ -34,7 +34,11 @@ def test_golden_gain_scaling(case):
 def test_gains_by_release_for_four_levels(release, expected):
     obj = 1.0 if release in ("v1.0", "v3.1") else 0.5
     gains = scaled_gains(
-        Hyperparameters(obj=obj), classes=20, size_hw=(160, 640), levels=4, rules=RULES[release]
+        Hyperparameters(obj=obj, obj_min_scale=0),
+        classes=20,
+        size_hw=(160, 640),
+        levels=4,
+        rules=RULES[release],
     )
     assert (gains.box, gains.obj, gains.cls) == pytest.approx(expected)
 
@@ -52,6 +56,12 @@ def test_level_weights_by_release(release, three, four):
     assert RULES[release].weights(3) == three
     assert RULES[release].weights(4) == four
     assert RULES[release].weights(1) == three[:1]
+
+
+def test_the_objectness_gain_of_small_frames_has_a_floor():
+    small = scaled_gains(Hyperparameters(), classes=80, size_hw=(160, 160), levels=3)
+    large = scaled_gains(Hyperparameters(), classes=80, size_hw=(640, 1280), levels=3)
+    assert (small.obj, large.obj) == (0.4, 2.0)
 
 
 def test_the_class_gain_of_few_classes_has_a_floor():

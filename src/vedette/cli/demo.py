@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from vedette.train.run import TrainResult
 
 _SHOWN_PICTURES = 12
+_RECIPE = Hyperparameters(lr0=0.002, nominal_batch=8, mosaic=0.15, scale=0.3, obj=2.0)
+"""A sprint: many small steps, little augmentation. A longer run learns more with the default recipe."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -59,12 +61,13 @@ def _demo(config: DemoConfig) -> int:
             image_size=config.image_size,
             device=config.device,
             seed=config.seed,
+            optimizer="Adam",
             val_interval=4,
             project=str(folder),
             name="train",
             exist_ok=True,
         ),
-        Hyperparameters(),
+        _RECIPE,
         trackers=[ConsoleTracker(console)],
     )
 

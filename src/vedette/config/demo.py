@@ -14,16 +14,16 @@ class DemoConfig(Config):
 
     data: str = Field("", description="Use this data set (YAML file or shipped name) instead of drawing one")
     cfg: str = Field("yolov5n", description="Model", json_schema_extra={"flags": ["--cfg", "--model"]})
-    epochs: Annotated[int, Field(ge=1)] = Field(20, description="Passes over the data set")
+    epochs: Annotated[int, Field(ge=1)] = Field(16, description="Passes over the data set")
     batch_size: Annotated[int, Field(ge=1)] = Field(
-        16, description="Pictures per batch", json_schema_extra={"flags": ["--batch-size", "--batch", "-b"]}
+        8, description="Pictures per batch", json_schema_extra={"flags": ["--batch-size", "--batch", "-b"]}
     )
     image_size: SizeHWField = Field(
-        (320, 320),
+        (192, 192),
         description="Size of the frames",
         json_schema_extra={"flags": ["--img-size", "--img", "--imgsz"]},
     )
-    train_pictures: Annotated[int, Field(ge=8)] = Field(360, description="Pictures to draw for training")
+    train_pictures: Annotated[int, Field(ge=8)] = Field(400, description="Pictures to draw for training")
     val_pictures: Annotated[int, Field(ge=4)] = Field(80, description="Pictures to draw for measuring")
     device: str = Field("", description="cpu, 0, cuda:1, mps; empty: the first GPU, else the CPU")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="Seed of everything random")

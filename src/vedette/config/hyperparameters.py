@@ -63,6 +63,8 @@ class Hyperparameters(Config):
     """Weight of positives in the class loss."""
     obj: Gain = 1.0
     """Gain of the objectness loss, at 640 x 640."""
+    obj_min_scale: Fraction = 0.4
+    """The gain shrinks with the area of the frame, to this part at least (published: 0)."""
     obj_pw: Gain = 1.0
     """Weight of positives in the objectness loss."""
     anchor_t: Annotated[float, Field(ge=1.0)] = 4.0
@@ -107,6 +109,7 @@ _YOLOV5_SCHEDULE: dict[str, Any] = {
     "ema_decay": 0.9999,
     "ema_ramp": 2000.0,
     "cls_min_scale": 0.0,
+    "obj_min_scale": 0.0,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BACKGROUND_SHARE: Final = 0.08
 MAX_OBJECTS: Final = 6
-MIN_SIZE: Final = 0.12
+MIN_SIZE: Final = 0.15
 """Smallest object, as a fraction of the shorter side of the picture."""
 MAX_SIZE: Final = 0.6
 """Largest object, likewise."""

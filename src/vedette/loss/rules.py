@@ -125,8 +125,8 @@ def scaled_gains(
     """The gains for a model and a frame size (specification training.md section 3).
 
     Hyperparameters are written for 80 classes, 640 x 640 pixels and three levels: ``cls`` grows with the number
-    of classes, but never falls below ``cls_min_scale`` of itself; ``obj`` grows with the area of the frame; and
-    the terms in ``rules.gains_by_levels`` shrink with the number of levels.
+    of classes, but never falls below ``cls_min_scale`` of itself; ``obj`` grows with the area of the frame, likewise
+    from ``obj_min_scale``; and the terms in ``rules.gains_by_levels`` shrink with the number of levels.
     """
     gains = {
         "box": hyperparameters.box,
@@ -134,7 +134,7 @@ def scaled_gains(
         "cls": hyperparameters.cls * max(classes / _GAIN_CLASSES, hyperparameters.cls_min_scale),
     }
     if rules.gains_by_area:
-        gains["obj"] *= size_hw[0] * size_hw[1] / _GAIN_AREA
+        gains["obj"] *= max(size_hw[0] * size_hw[1] / _GAIN_AREA, hyperparameters.obj_min_scale)
     for term in rules.gains_by_levels:
         gains[term] *= _GAIN_LEVELS / levels
     return LossGains(**gains)
