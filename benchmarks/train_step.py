@@ -1,14 +1,17 @@
 """One training step, forward, loss, backward, optimizer and average, in two ways on the same batch, alternating.
 
 ``plain`` is float32 with channels first. ``ours`` is what a run uses on this machine: channels last, and bfloat16
-where the processor multiplies it in hardware. Nothing else differs.
+where the processor multiplies it in hardware. Nothing else differs. ``--busy N`` keeps N others busy.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 
@@ -71,6 +74,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=12)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--busy", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     chosen = select_dtype("auto", torch.device("cpu"))
@@ -85,12 +89,17 @@ def main() -> None:
     print(f"{options.model}, {options.size} px, batch {options.batch}, {options.threads} threads, ", end="")
     print(f"torch {torch.__version__}, {platform.machine()}, bf16 in hardware: {cpu_has_bf16()}")
     print(f"alternating, {options.repeats} steps each after 2 to warm up; medians")
+    print(f"{options.busy} busy neighbours, GOMP_SPINCOUNT={os.environ.get('GOMP_SPINCOUNT', 'not set')}")
+    neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(options.busy)]
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(options.repeats + 2):
         for name, trainer in ways.items():
             seconds = trainer.step()
             if number >= 2:
                 times[name].append(1000 * seconds / options.batch)
+    for neighbour in neighbours:
+        neighbour.kill()
+        neighbour.wait()
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
         print(

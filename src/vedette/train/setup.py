@@ -13,7 +13,7 @@ import torch
 
 from vedette.augment.pipeline import Augmenter
 from vedette.checkpoint.deployable import load_detector
-from vedette.checkpoint.state_folder import StateFolder
+from vedette.checkpoint.state_folder import SavedState, StateFolder
 from vedette.config.train import TrainConfig
 from vedette.core.device import Precision, select_device, select_dtype, thread_count
 from vedette.core.letterbox import LetterboxPolicy, round_up_to_stride
@@ -23,7 +23,7 @@ from vedette.data.description import load_description
 from vedette.data.index import SplitIndex, load_index
 from vedette.data.loader import BatchStream, LoaderSettings, RunSampler
 from vedette.data.pictures import PictureStore
-from vedette.errors import UsageError
+from vedette.errors import CheckpointError, UsageError
 from vedette.loss.detection_loss import DetectionLoss
 from vedette.loss.rules import RULES, scaled_gains
 from vedette.model.detector import Detector, build_detector, summary
@@ -138,7 +138,8 @@ def prepare(files: RunFiles, emitter: Emitter) -> Setup:
     saved = StateFolder(files.state).load_latest() if files.resumed else None
     if files.resumed and saved is None:
         raise UsageError("holds no saved state", where=files.state, fix="start the run again")
-    precision: Precision = saved.metadata["run"]["precision"] if saved else config.precision
+    started_with = _identity_of(saved, files) if saved else {}
+    precision: Precision = started_with.get("precision", config.precision)
     dtype = select_dtype(precision, device)
     train_index, val_index = _load_indexes(files, emitter)
     detector = _build_model(config, train_index.class_names, emitter)
@@ -174,7 +175,7 @@ def prepare(files: RunFiles, emitter: Emitter) -> Setup:
     if saved is not None:
         for path, reason in saved.skipped:
             emitter.note(f"{path} cannot be used ({reason}); going on from an earlier state", "warning")
-        _note_changes(saved.metadata["run"], identity, emitter)
+        _note_changes(started_with, identity, emitter)
         state.restore(saved.tensors, saved.metadata)
     return Setup(
         config=config,
@@ -202,6 +203,13 @@ def prepare(files: RunFiles, emitter: Emitter) -> Setup:
         },
         identity=identity,
     )
+
+
+def _identity_of(saved: SavedState, files: RunFiles) -> dict[str, Any]:
+    identity = saved.metadata.get("run")
+    if not isinstance(identity, dict):
+        raise CheckpointError("the saved state does not say what it belongs to", where=files.state)
+    return identity
 
 
 def worker_count(requested: int, device: torch.device) -> int:
