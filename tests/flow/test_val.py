@@ -1,0 +1,57 @@
+"""`vedette val`, and that detecting and measuring by hand gives the numbers of measuring at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.flow.conftest import vedette
+from vedette.checkpoint.deployable import save_detector
+from vedette.core.letterbox import LetterboxPolicy
+from vedette.model.detector import build_detector
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """An untrained detector: its numbers are poor, but they are numbers."""
+    path = tmp_path / "untrained.safetensors"
+    save_detector(
+        path,
+        build_detector("tiny", classes=2, seed=3),
+        class_names=("red", "blue"),
+        letterbox=LetterboxPolicy(size_hw=(96, 96), shape="minimal"),
+        metadata={},
+    )
+    return path
+
+
+@pytest.mark.parametrize("protocol", ["vedette", "yolov5"])
+def test_the_numbers_by_name(rectangles: Path, weights: Path, tmp_path: Path, protocol: str) -> None:
+    report = tmp_path / "numbers.json"
+    result = vedette(
+        "val", "--data", rectangles, "--weights", weights, "--json", report, "--protocol", protocol,
+        "--project", tmp_path, "--device", "cpu", "--save-json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    numbers = json.loads(report.read_text(encoding="utf-8"))
+    twelve = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
+    twelve += ("ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large")
+    assert set(twelve) <= numbers.keys()
+    assert numbers["protocol"]["name"] == protocol
+    assert [record["name"] for record in numbers["per_class"]] == ["red", "blue"]
+    assert numbers["timing"]["inference"] > 0
+    assert ("yolov5" in numbers) == (protocol == "yolov5")
+    assert (tmp_path / "exp" / "predictions.json").stat().st_size > 0
+    assert (tmp_path / "exp" / "plots" / "precision_recall.png").exists()
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_refused(rectangles: Path, weights: Path, tmp_path: Path) -> None:
+    content = bytearray(weights.read_bytes())
+    content[-100] ^= 4
+    weights.write_bytes(content)
+    result = vedette("val", "--data", rectangles, "--weights", weights, "--project", tmp_path)
+    assert result.returncode == 2
+    assert "untrained.safetensors: is damaged" in result.stderr
+    assert not (tmp_path / "exp").exists()
