@@ -34,7 +34,7 @@ def test_golden_gain_scaling(case):
 def test_gains_by_release_for_four_levels(release, expected):
     obj = 1.0 if release in ("v1.0", "v3.1") else 0.5
     gains = scaled_gains(
-        Hyperparameters(obj=obj, obj_min_scale=0),
+        Hyperparameters(obj=obj),
         classes=20,
         size_hw=(160, 640),
         levels=4,
@@ -59,12 +59,14 @@ def test_level_weights_by_release(release, three, four):
 
 
 def test_the_objectness_gain_of_small_frames_has_a_floor():
-    small = scaled_gains(Hyperparameters(), classes=80, size_hw=(160, 160), levels=3)
-    large = scaled_gains(Hyperparameters(), classes=80, size_hw=(640, 1280), levels=3)
+    floor = Hyperparameters(obj_min_scale=0.4)
+    small = scaled_gains(floor, classes=80, size_hw=(160, 160), levels=3)
+    large = scaled_gains(floor, classes=80, size_hw=(640, 1280), levels=3)
     assert (small.obj, large.obj) == (0.4, 2.0)
 
 
 def test_the_class_gain_of_few_classes_has_a_floor():
-    few = scaled_gains(Hyperparameters(), classes=3, size_hw=(640, 640), levels=3)
-    many = scaled_gains(Hyperparameters(), classes=40, size_hw=(640, 640), levels=3)
+    floor = Hyperparameters(cls_min_scale=0.25)
+    few = scaled_gains(floor, classes=3, size_hw=(640, 640), levels=3)
+    many = scaled_gains(floor, classes=40, size_hw=(640, 640), levels=3)
     assert (few.cls, many.cls) == (0.125, 0.25)

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from vedette.train.run import TrainResult
 
 _SHOWN_PICTURES = 12
-_RECIPE = Hyperparameters(lr0=0.002, nominal_batch=8, mosaic=0.15, scale=0.3, obj=2.0)
+_RECIPE = Hyperparameters(
+    lr0=0.002, nominal_batch=8, mosaic=0.15, scale=0.3, obj=2.0, cls_min_scale=0.25, obj_min_scale=0.4
+)
 """A sprint: many small steps, little augmentation. A longer run learns more with the default recipe."""
 
 
