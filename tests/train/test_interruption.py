@@ -29,6 +29,7 @@ def test_the_second_ctrl_c_interrupts() -> None:
     code = (
         "import os, signal\n"
         "from vedette.train.interruption import StopRequest\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "with StopRequest() as stop:\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    assert stop\n"
