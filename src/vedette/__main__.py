@@ -9,8 +9,8 @@ from vedette.cli.app import main as run_command
 
 def main() -> int:
     """Run one command in a process of its own and return its exit code."""
-    # Threads that wait for each other give their core away early. On a machine with anything else to do, spinning
-    # makes a training step up to ten times slower; on an idle one it gains nothing measurable (decision 5).
+    # Threads that wait for each other give their core away early: beside any other busy process, spinning makes a
+    # training step several times slower (decision 5).
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     return run_command()
 
