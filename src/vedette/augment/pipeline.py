@@ -80,6 +80,7 @@ class Augmenter:
         hyperparameters: probabilities and ranges.
         size_hw: size of every sample.
         seed: the run's seed.
+        mosaic_epochs: epochs with mosaics, from the first; None: all.
 
     Samples may be made by one thread at a time (they share scratch memory); use one augmenter a thread.
     """
@@ -87,6 +88,7 @@ class Augmenter:
     hyperparameters: Hyperparameters
     size_hw: SizeHW
     seed: int
+    mosaic_epochs: int | None = None
     _buffers: Buffers = field(default_factory=Buffers, init=False, repr=False, compare=False)
 
     def sample(
@@ -108,7 +110,10 @@ class Augmenter:
             ImageError: a picture that is needed cannot be read; names it.
         """
         random = generator(self.seed, "augment", epoch, position)
-        choice = choose_sample(random, self.hyperparameters, self.size_hw, len(index), image_number)
+        mosaics = self.mosaic_epochs is None or epoch < self.mosaic_epochs
+        choice = choose_sample(
+            random, self.hyperparameters, self.size_hw, len(index), image_number, mosaics=mosaics
+        )
         image, labels = self._scene(store, index, choice.scene, "scene")
         if choice.mixed_in is not None:
             other_image, other_labels = self._scene(store, index, choice.mixed_in, "mixed in")
@@ -198,12 +203,14 @@ def choose_sample(
     size_hw: SizeHW,
     pictures: int,
     image_number: int,
+    *,
+    mosaics: bool = True,
 ) -> SampleChoice:
     """Draw everything random about a sample, always the same count of numbers in the same order."""
     mosaic, mixup, up_down, left_right, other = (float(draw) for draw in random.random(5))
     hsv = choose_hsv(random.random(HSV_DRAWS), hyperparameters)
     scenes = []
-    is_mosaic = mosaic < hyperparameters.mosaic
+    is_mosaic = mosaics and mosaic < hyperparameters.mosaic
     for number in (image_number, pick(other, pictures)):
         tiles = choose_mosaic(random.random(MOSAIC_DRAWS), size_hw, pictures)
         affine = choose_affine(random.random(AFFINE_DRAWS), hyperparameters)

@@ -99,6 +99,8 @@ class Hyperparameters(Config):
     """Probability that a sample is a mosaic of four pictures."""
     mixup: Fraction = 0.0
     """Probability that a mosaic is blended with a second one."""
+    mosaic_off_fraction: Fraction = 0.0
+    """The last part of the run that is trained without mosaics and blending, on pictures as they will come."""
 
 
 _YOLOV5_SCHEDULE: dict[str, Any] = {

@@ -43,7 +43,7 @@ from vedette.data.cache_folder import cache_folder
 from vedette.errors import ConfigError, DataError, nearest
 
 DATA_VARIABLE = "VEDETTE_DATA_DIR"
-SHIPPED = ("bccd", "wind-turbines")
+SHIPPED = ("bccd", "voc2007", "wind-turbines")
 DOWNLOAD_REFUSED = "'download' is never executed: fetch the data set yourself"
 
 LabelFormat = Literal["yolo", "coco", "voc", "csv"]

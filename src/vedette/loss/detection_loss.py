@@ -14,6 +14,7 @@ from vedette.errors import ConfigError
 from vedette.loss.answers import read_answers
 from vedette.loss.assign import Assignment, Grid, assign_targets, make_grid
 from vedette.loss.cross_entropy import binary_cross_entropy, smoothed_targets
+from vedette.loss.ignored import silent_cells
 from vedette.loss.rules import RULES, LossGains, LossRules, plain_gains
 
 _BALANCE_RATE = 0.0001
@@ -84,22 +85,28 @@ class DetectionLoss:
         self._frames: dict[tuple[tuple[int, ...], ...], _Frame] = {}
         self._factors = self._level_factors(levels)
 
-    def __call__(self, levels: Sequence[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, levels: Sequence[Tensor], targets: Tensor, ignored: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The loss to go back from, and its parts.
 
         Args:
             levels: raw logits, [B, A, h, w, 5 + C] for each level.
             targets: float32 [M, 6], (image in batch, class, cx, cy, w, h), the box in 0..1 of the frame; rows
                 with a negative image are padding; M may be 0.
+            ignored: float32 [K, 6], likewise: boxes that are neither target nor background, see
+                :mod:`vedette.loss.ignored`.
 
         Returns:
             The loss of the batch, a scalar: (box + obj + cls) times B. And [box, obj, cls], float32 [3], detached,
             with gains but not times B.
         """
         with torch.autocast(device_type=levels[0].device.type, enabled=False):
-            return self._compute(levels, targets.float())
+            return self._compute(levels, targets.float(), ignored)
 
-    def _compute(self, levels: Sequence[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _compute(
+        self, levels: Sequence[Tensor], targets: Tensor, ignored: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         frame = self._frame(levels)
         found = assign_targets(
             targets,
@@ -117,8 +124,12 @@ class DetectionLoss:
         overlaps = self._overlaps(answers, found)  # [L, N]
         entries = found.valid.sum(dim=1).clamp(min=1)  # [L]
         box = _masked(1 - overlaps, found.valid).sum(dim=1) / entries
+        silent = None
+        if ignored is not None and ignored.shape[0]:
+            sizes_hw = [(level.shape[2], level.shape[3]) for level in levels]
+            silent = silent_cells(ignored.float(), levels[0].shape[0], anchors, sizes_hw)
         objectness = self._objectness(
-            logits, overlaps, cells + frame.level_starts, found.valid, frame.level_sizes
+            logits, overlaps, cells + frame.level_starts, found.valid, frame.level_sizes, silent
         )
         box_factor, obj_factor, cls_factor = self._factors
         parts = torch.stack(
@@ -173,9 +184,15 @@ class DetectionLoss:
         return overlaps.view(found.valid.shape)
 
     def _objectness(
-        self, logits: Tensor, overlaps: Tensor, cells: Tensor, valid: Tensor, level_sizes: tuple[int, ...]
+        self,
+        logits: Tensor,
+        overlaps: Tensor,
+        cells: Tensor,
+        valid: Tensor,
+        level_sizes: tuple[int, ...],
+        silent: Tensor | None,
     ) -> Tensor:
-        """Mean objectness loss of every level: float32 [L]."""
+        """Mean objectness loss of every level: float32 [L]; ``silent`` cells without an answer count 0."""
         share = self.rules.objectness_overlap
         values = (1 - share) + share * overlaps.detach().clamp(min=0)
         targets = last_written(values.flatten(), cells.flatten(), valid.flatten(), logits.shape[0])
@@ -185,6 +202,11 @@ class DetectionLoss:
             positive_weight=self.hyperparameters.obj_pw,
             focal_gamma=self.hyperparameters.fl_gamma,
         )
+        if silent is not None:
+            answering = last_written(
+                torch.ones_like(values).flatten(), cells.flatten(), valid.flatten(), logits.shape[0]
+            )
+            loss = torch.where(silent & (answering == 0), 0.0, loss)
         return torch.stack([part.mean() for part in torch.split(loss, list(level_sizes))])
 
     def _class_loss(self, answers: Tensor, found: Assignment, entries: Tensor) -> Tensor:

@@ -119,7 +119,8 @@ def _forward_backward(rules: StepRules, state: TrainState, batch: Batch) -> torc
     targets = batch.targets.to(rules.device, non_blocking=True)
     with torch.autocast(rules.device.type, dtype=rules.dtype, enabled=rules.dtype != torch.float32):
         levels = state.model(images)
-    total, items = rules.loss(levels, targets)
+    ignored = batch.ignored.to(rules.device, non_blocking=True)
+    total, items = rules.loss(levels, targets, ignored)
     state.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
     return items
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -192,7 +193,12 @@ def prepare(files: RunFiles, emitter: Emitter) -> Setup:
         letterbox=letterbox,
         train_index=train_index,
         val_index=val_index,
-        augmenter=Augmenter(hyperparameters, letterbox.size_hw, config.seed),
+        augmenter=Augmenter(
+            hyperparameters,
+            letterbox.size_hw,
+            config.seed,
+            mosaic_epochs=math.ceil(config.epochs * (1 - hyperparameters.mosaic_off_fraction)),
+        ),
         facts={
             "model": _describe_model(detector, letterbox),
             "data": _describe_data(config, train_index, val_index),
