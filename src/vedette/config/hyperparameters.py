@@ -50,6 +50,8 @@ class Hyperparameters(Config):
     """Decay of the weight average; 0 = fitted to the run's length (published: 0.9999)."""
     ema_ramp: Gain = 0.0
     """Steps over which the decay ramps up; 0 = fitted to the run's length (published: 2000)."""
+    gradient_clip: Gain = 0.0
+    """Longest norm of the gradient of a step; 0 = no limit (published: none at v4.0, 10 later)."""
 
     # Loss
     box: Gain = 0.05

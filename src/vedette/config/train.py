@@ -24,9 +24,17 @@ class TrainConfig(Config):
         "default", description="Hyperparameters: default, yolov5-v4, yolov5-v4-finetune, or a YAML file"
     )
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(300, description="Passes over the data set")
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = Field(
+    time_budget: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="Stop after so many hours, with the schedule fitted to what can be done in them; 0: no limit",
+        json_schema_extra={"flags": ["--time-budget", "--time"]},
+    )
+    patience: Annotated[int, Field(ge=0)] = Field(
+        0, description="Stop when so many epochs in a row brought no better model; 0: never"
+    )
+    batch_size: Annotated[int, Field(ge=-1, le=65_536)] = Field(
         16,
-        description="Pictures per batch, over all devices",
+        description="Pictures per batch, over all devices; -1: what fits into the memory of the GPU",
         json_schema_extra={"flags": ["--batch-size", "--batch", "-b"]},
     )
     image_size: SizeHWField = Field(
@@ -38,9 +46,39 @@ class TrainConfig(Config):
     precision: Literal["auto", "float32", "bf16", "fp16"] = Field(
         "auto", description="Arithmetic of the network; weights and their average stay float32"
     )
-    optimizer: Literal["SGD", "Adam"] = Field("SGD", description="Update rule")
+    optimizer: Literal["SGD", "Adam", "AdamW"] = Field("SGD", description="Update rule")
     adam: bool = Field(False, description="The same as --optimizer Adam")
     schedule: Literal["cosine", "linear"] = Field("cosine", description="Shape of the learning rate")
+    cos_lr: bool = Field(False, description="The same as --schedule cosine")
+    linear_lr: bool = Field(False, description="The same as --schedule linear")
+    freeze: tuple[str, ...] = Field(
+        (),
+        description="Layers that stay as they are: one number N for the first N, several numbers, or names",
+    )
+    noautoanchor: bool = Field(False, description="Keep the anchors of the model, also where they fit badly")
+    single_cls: bool = Field(False, description="Train as if all boxes were of one class")
+    rect: bool = Field(
+        False, description="Batches of pictures of similar shape, in frames cut to it; switches mosaics off"
+    )
+    multi_scale: bool = Field(
+        False, description="Change the size of the frames by up to half, batch by batch"
+    )
+    quad: bool = Field(
+        False, description="Join the pictures of a batch in fours, each into one of twice the size"
+    )
+    image_weights: bool = Field(False, description="Draw pictures more often that hold what is found badly")
+    repeat_threshold: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        0.0, description="Repeat pictures of classes that are in fewer than this part of all pictures; 0: off"
+    )
+    sync_bn: bool = Field(False, description="Normalize over the batches of all GPUs")
+    rank_timeout: Annotated[float, Field(gt=0, le=3600)] = Field(
+        30.0, description="Seconds after which a rank that does not answer is taken for dead"
+    )
+    local_rank: int = Field(
+        -1,
+        description="Taken and not used: torchrun sets the environment",
+        json_schema_extra={"flags": ["--local-rank", "--local_rank"]},
+    )
     workers: Annotated[int, Field(ge=-1, le=256)] = Field(
         -1, description="Processes that load pictures; -1: fitted to the machine. Does not change the result"
     )
@@ -63,6 +101,10 @@ class TrainConfig(Config):
         description="Measure after the last epoch only",
         json_schema_extra={"flags": ["--noval", "--notest"]},
     )
+    noplots: bool = Field(False, description="Draw no plots and pictures")
+    save_period: Annotated[int, Field(ge=-1)] = Field(
+        -1, description="Also keep the weights of every so many epochs; below 1: last and best only"
+    )
     nosave: bool = Field(False, description="Write checkpoints after the last epoch only")
     save_seconds: Annotated[float, Field(ge=0)] = Field(
         300.0, description="Also save the state inside an epoch after this many seconds; 0: never"
@@ -75,3 +117,23 @@ class TrainConfig(Config):
     project: str = Field("runs/train", description="Folder that holds the runs")
     name: str = Field("exp", description="Name of the run; a number is added if it exists")
     exist_ok: bool = Field(False, description="Write into an existing run folder of that name")
+    track: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        (), description="Also tell these trackers; each needs its package"
+    )
+    entity: str = Field("", description="Owner of the run at Weights & Biases")
+    log_imgs: Annotated[int, Field(ge=0, le=100)] = Field(
+        16, description="Validation pictures with boxes for the trackers"
+    )
+    bbox_interval: Annotated[int, Field(ge=-1)] = Field(
+        -1, description="Send these pictures every so many epochs; below 1: after the last"
+    )
+    log_artifacts: bool = Field(False, description="Send checkpoints to the trackers as versioned artifacts")
+    upload_dataset: bool = Field(False, description="Register the data set with the trackers, by reference")
+    bucket: str = Field(
+        "", description="Cloud folder (gs://...) that weights and results are copied to by gsutil"
+    )
+    evolve: str = Field(
+        "",
+        description="Search hyperparameters over so many generations: see `vedette tune`",
+        json_schema_extra={"bare": "300"},
+    )

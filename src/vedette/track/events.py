@@ -70,6 +70,49 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightsSaved:
+    """A deployable checkpoint was written; it may be replaced later, so a tracker that keeps it copies it now."""
+
+    path: Path
+    epoch: int
+    """0-based."""
+    aliases: tuple[str, ...]
+    """``last``, ``best``, ``epoch-3`` (1-based), ``final``."""
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PicturesSaved:
+    """Plots or drawn pictures of one group were written."""
+
+    group: str
+    """``labels``, ``train_batches``, ``validation`` or ``results``."""
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPicture:
+    """One validation picture with what is in it and what was found."""
+
+    path: Path
+    size_hw: tuple[int, int]
+    true_boxes: tuple[Mapping[str, Any], ...]
+    """Each ``box_xyxy`` in pixels of the picture, ``class_id``, ``class_name``."""
+    found_boxes: tuple[Mapping[str, Any], ...]
+    """The same with ``score``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PicturesFound:
+    """Validation pictures with boxes, at the end of an epoch for which they were asked."""
+
+    step: int
+    epoch: int
+    class_names: tuple[str, ...]
+    pictures: tuple[FoundPicture, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     """The run ended; ``summary`` is what ``summary.json`` holds."""
 
@@ -77,7 +120,7 @@ class RunFinished:
     history: tuple[Row, ...]
 
 
-Event = RunStarted | StepDone | EpochDone | Note | RunFinished
+Event = RunStarted | StepDone | EpochDone | Note | WeightsSaved | PicturesSaved | PicturesFound | RunFinished
 
 
 class Tracker(Protocol):
