@@ -35,7 +35,7 @@ class EventLog:
         self._file.close()
 
 
-def _record(event: RunStarted | EpochDone | Note | RunFinished) -> dict[str, Any]:
+def _record(event: Event) -> dict[str, Any]:
     values = asdict(event)
     values.pop("history", None)
     return {"event": type(event).__name__, "time": time.time(), **values}
