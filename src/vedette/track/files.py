@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vedette.track.events import EpochDone, Event, Note, Row, RunFinished, RunStarted, StepDone
+from vedette.track.events import EpochDone, Event, Row, RunStarted, StepDone
 
 
 class EventLog:
