@@ -4,8 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-# `cpu` pins the CPU build of torch. On a machine with a GPU: make setup EXTRAS=train,dev
-EXTRAS ?= cpu,train,dev
+# `cpu` pins the CPU build of torch. On a machine with a GPU: make setup EXTRAS=train,tune,trackers,pandas,dev
+EXTRAS ?= cpu,train,tune,trackers,pandas,dev
 
 .PHONY: setup demo test test-long check bench clean
 

@@ -28,6 +28,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests counted (``record_property``): how many kills, faults and flipped bits were survived."""
+    counted = [
+        f"{report.nodeid.partition('::')[2]}: {', '.join(f'{value} {name}' for name, value in report.user_properties)}"
+        for report in terminalreporter.getreports("passed")
+        if report.when == "call" and report.user_properties
+    ]
+    if counted:
+        terminalreporter.section("counted")
+        for line in sorted(counted):
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _isolation(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Child processes inherit the environment, and tests/isolation/sitecustomize.py blocks their network too."""

@@ -62,3 +62,22 @@ def test_torch_random_state_is_untouched_by_building_a_detector() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_public_names_are_these() -> None:
+    """Adding one is a decision; taking one away breaks programs."""
+    import vedette
+
+    assert vedette.__all__ == [
+        "Detections",
+        "LetterboxPolicy",
+        "NmsSettings",
+        "Predictor",
+        "VedetteError",
+        "load",
+        "read_image",
+    ]
+    for name in vedette.__all__:
+        assert callable(getattr(vedette, name))
+        assert name in dir(vedette)
+    assert not hasattr(vedette, "nothing")

@@ -8,6 +8,7 @@ Exit codes (the same for every command):
 2           wrong usage, or an input was refused
 3           a result could not be written
 4           training diverged (non-finite loss or gradients several times in a row)
+5           another rank of a run on several devices failed or is gone
 130 / 143   interrupted by Ctrl-C / SIGTERM; a training run can be resumed
 ==========  ====================================================================
 """
@@ -22,6 +23,7 @@ EXIT_SOME_FAILED = 1
 EXIT_REFUSED = 2
 EXIT_NOT_WRITTEN = 3
 EXIT_DIVERGED = 4
+EXIT_RANK_LOST = 5
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
@@ -36,6 +38,8 @@ class VedetteError(Exception):
     """
 
     exit_code = EXIT_REFUSED
+    joint = False
+    """All ranks of a run raise it, and rank 0 is the one to report it."""
 
     def __init__(self, what: str, *, where: object = "", fix: str = "") -> None:
         self.what = what
@@ -124,6 +128,12 @@ class DivergedError(VedetteError):
     """Training produced non-finite numbers several times in a row."""
 
     exit_code = EXIT_DIVERGED
+
+
+class RankError(VedetteError):
+    """Another rank failed, was killed or was stopped, or the ranks cannot find each other."""
+
+    exit_code = EXIT_RANK_LOST
 
 
 class InterruptedRunError(VedetteError):

@@ -16,6 +16,7 @@ from vedette.augment.pipeline import Augmenter, TrainingSamples, choose_sample
 from vedette.config.hyperparameters import Hyperparameters
 from vedette.core.random import generator
 from vedette.data.index import PictureLabels
+from vedette.data.order import WeightedOrder
 from vedette.data.pictures import fitted_sizes
 
 NO_CHANGE = Hyperparameters(
@@ -245,3 +246,129 @@ def test_an_augmenter_travels_without_its_buffers():
     augmenter.sample(pictures, pictures, 0, 0, 0)
     assert len(pickle.dumps(augmenter)) == before
     assert pickle.loads(pickle.dumps(augmenter)) == augmenter
+
+
+class Painted:
+    """Index and store in one: black pictures of one size, each with one white rectangle, which is an ignored box.
+
+    Picture k has a box of class k too, and only class k is labelled in it. In every third picture the background is
+    unknown; such a picture is white as a whole.
+    """
+
+    SIZE_HW = (48, 64)
+
+    def __init__(self, count=9):
+        self.sizes_hw = np.full((count, 2), self.SIZE_HW, np.int32)
+        random = np.random.default_rng(5)
+        left, top = random.integers(0, 24, count), random.integers(0, 20, count)
+        self.corners = np.stack([left, top, left + 30, top + 20], axis=1)
+
+    def __len__(self):
+        return len(self.sizes_hw)
+
+    def resized_hw(self, number):
+        return self.SIZE_HW
+
+    def picture(self, number):
+        image = np.zeros((*self.SIZE_HW, 3), np.uint8)
+        x1, y1, x2, y2 = self.corners[number]
+        image[y1:y2, x1:x2] = 255
+        return image | np.uint8(255 * self.labels(number).background_unknown)
+
+    def labels(self, number):
+        boxes = np.array([self.corners[number], [5, 5, 40, 40]], dtype=np.float64)
+        return PictureLabels(
+            boxes,
+            np.array([number, number]),
+            np.array([True, False]),
+            np.zeros(2),
+            np.arange(len(self)) == number,
+            number % 3 == 0,
+        )
+
+
+CALM = {"hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0, "flipud": 0.5}
+
+
+@pytest.mark.parametrize("turned", [{}, {"degrees": 30.0, "shear": 5.0}, {"perspective": 0.0005}])
+@pytest.mark.parametrize("mosaic", [0.0, 1.0])
+def test_ignored_boxes_and_unknown_backgrounds_move_with_their_pixels(mosaic, turned):
+    """What was ignored is white, so every white pixel must be covered, and nothing far from one."""
+    pictures = Painted()
+    augmenter = Augmenter(Hyperparameters(mosaic=mosaic, **CALM, **turned), (64, 64), 0)
+    seen = 0
+    for position in range(30):
+        sample = augmenter.sample(pictures, pictures, 0, position, position % 9)
+        white = sample.image[..., 0] > 200
+        near = cv2.dilate(white.astype(np.uint8), np.ones((7, 7), np.uint8))
+        covered = np.zeros((64, 64), np.bool_)
+        for x1, y1, x2, y2 in sample.boxes_xyxy_px[sample.ignored]:
+            # A pixel at the edge is partly covered, and interpolation blurs by one more.
+            rows = slice(max(int(y1) - 1, 0), int(np.ceil(y2)) + 1)
+            columns = slice(max(int(x1) - 1, 0), int(np.ceil(x2)) + 1)
+            covered[rows, columns] = True
+            # Upright boxes around turned ones cover more; of a sliver at the edge no whole pixel is seen.
+            assert turned or min(x2 - x1, y2 - y1) < 1 or near[rows, columns].all()
+        assert not (white & ~covered).any()
+        seen += int(white.sum())
+    assert seen > 0
+
+
+@pytest.mark.parametrize("options", [{}, {"mixup": 1.0}, {"degrees": 30.0}, {"mosaic": 0.0}])
+def test_labelled_classes_stay_with_the_boxes_of_their_picture(options):
+    pictures = Painted()
+    augmenter = Augmenter(Hyperparameters(**{**CALM, **options}), (64, 64), 0)
+    mixed = 0
+    for position in range(30):
+        sample = augmenter.sample(pictures, pictures, 0, position, position % 9)
+        assert sample.labelled.shape == (len(sample.class_ids), 9)
+        assert sample.labelled.dtype == np.bool_
+        targets = ~sample.ignored
+        expected = np.arange(9) == sample.class_ids[targets, None]
+        np.testing.assert_array_equal(sample.labelled[targets], expected)
+        mixed += len(set(sample.class_ids[targets].tolist())) > 1
+    assert mixed > 0 or options == {"mosaic": 0.0}
+
+
+def test_a_split_with_all_classes_labelled_says_nothing():
+    assert make(Hyperparameters(mixup=1.0)).labelled is None
+
+
+def test_a_picture_is_augmented_in_the_frame_it_is_given():
+    pictures = Pictures((64, 64))
+    frames = np.array(
+        [[-(-height // 16) * 16, -(-width // 16) * 16] for height, width in pictures._resized.tolist()]
+    )
+    for number in range(len(pictures)):
+        augmenter = Augmenter(Hyperparameters(mixup=1.0, fliplr=1.0), (64, 64), 0, frames_hw=frames)
+        sample = augmenter.sample(pictures, pictures, 0, number, number)
+        height, width = frames[number].tolist()
+        assert sample.image.shape == (height, width, 3)
+        assert (sample.boxes_xyxy_px <= [width, height, width, height]).all()
+        still = Augmenter(NO_CHANGE, (64, 64), 0, frames_hw=frames).sample(pictures, pictures, 0, 0, number)
+        image = pictures.picture(number)  # as it is, with nothing of another picture
+        top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+        inside = still.image[top : top + image.shape[0], left : left + image.shape[1]]
+        np.testing.assert_array_equal(inside, image)
+
+
+def test_partners_come_from_the_order():
+    """An order of one picture alone fills all tiles of a mosaic with it; without one, others come in."""
+
+    def numbers_of(order):
+        fetched = set()
+
+        class Watched(Pictures):
+            def picture(self, number):
+                fetched.add(number)
+                return super().picture(number)
+
+        pictures = Watched((64, 64))
+        augmenter = Augmenter(NO_CHANGE.model_copy(update={"mosaic": 1.0}), (64, 64), 0, order=order)
+        for position in range(5):
+            augmenter.sample(pictures, pictures, position % 2, position, 4)
+        return fetched
+
+    only_four = WeightedOrder(np.eye(9)[4], seed=0)
+    assert numbers_of(only_four) == {4}
+    assert len(numbers_of(None)) > 4

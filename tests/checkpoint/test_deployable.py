@@ -1,12 +1,18 @@
+import contextlib
 import copy
+import errno
+import os
 
 import pytest
 import torch
 
+from tests.checkpoint.test_atomic import FailingDisk
+from vedette.checkpoint import tensors as tensors_module
+from vedette.checkpoint.atomic import AtomicWriter
 from vedette.checkpoint.deployable import load_detector, save_detector
 from vedette.checkpoint.tensors import read_tensors, weights_sha256, write_tensors
 from vedette.core.letterbox import LetterboxPolicy
-from vedette.errors import CheckpointError
+from vedette.errors import CheckpointError, WriteError
 from vedette.model.detector import build_detector
 from vedette.model.fuse import fuse
 from vedette.model.releases import architecture
@@ -162,3 +168,81 @@ def test_bad_names_are_refused_on_writing(tmp_path, detector, names, text):
 def test_a_fused_detector_is_not_saved(tmp_path, detector):
     with pytest.raises(CheckpointError, match="do not fit"):
         save_detector(tmp_path / "f", fuse(detector), class_names=NAMES, letterbox=LETTERBOX, metadata={})
+
+
+def outcomes(disk, path, old, new):
+    """What lies at ``path`` after a failure of the first call to the disk, the second, ... until a save gets through.
+
+    "old" and "new" are the weights that load; "none": nothing loads.
+    """
+
+    def save(weights):
+        save_detector(path, weights, class_names=NAMES, letterbox=LETTERBOX, metadata={})
+
+    known = {weights_sha256(old.state_dict()): "old", weights_sha256(new.state_dict()): "new"}
+    found, errors = [], []
+    for number in range(1, 10_000):
+        disk.fail_call(0)
+        save(old)
+        disk.fail_call(number)
+        try:
+            save(new)
+        except (WriteError, OSError) as error:
+            errors.append(error)
+            try:
+                found.append(known[weights_sha256(load_detector(path).detector.state_dict())])
+            except CheckpointError:
+                found.append("none")
+            continue
+        return found, errors
+    raise AssertionError("the writer never got through")
+
+
+SMALL_MODEL = """
+nc: 3
+depth_multiple: 1.0
+width_multiple: 1.0
+anchors:
+  - [8,8, 12,20, 20,12]
+backbone:
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, Conv, [8, 3, 2]]
+head:
+  - [[1], 1, Detect, [nc, anchors]]
+"""
+
+
+@pytest.fixture(scope="module")
+def small_pair(tmp_path_factory):
+    """Two detectors of three layers: few enough tensors that every single call to the disk can fail once."""
+    path = tmp_path_factory.mktemp("model") / "small.yaml"
+    path.write_text(SMALL_MODEL, encoding="utf-8")
+    return [build_detector(str(path), seed=seed) for seed in (1, 2)]
+
+
+@contextlib.contextmanager
+def file_in_place(path, expected_bytes):
+    """How not to do it: the negative control."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        yield AtomicWriter(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS], ids=["ENOSPC", "EIO", "EROFS"])
+def test_a_failure_of_any_call_leaves_the_old_or_the_new_detector(tmp_path, monkeypatch, small_pair, code):
+    path = tmp_path / "best.safetensors"
+    found, errors = outcomes(FailingDisk(monkeypatch, code), path, *small_pair)
+    assert len(found) >= 20
+    assert set(found) == {"old", "new"}
+    assert found[-1] == "new"  # only flushing the folder comes after the renaming
+    assert found.count("new") == 1
+    assert all(isinstance(error, WriteError) and error.where == str(path) and error.fix for error in errors)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_fault_test_notices_a_checkpoint_written_in_place(tmp_path, monkeypatch, small_pair):
+    disk = FailingDisk(monkeypatch)
+    monkeypatch.setattr(tensors_module, "atomic_file", file_in_place)
+    assert "none" in outcomes(disk, tmp_path / "best.safetensors", *small_pair)[0]

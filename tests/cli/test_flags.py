@@ -41,7 +41,7 @@ def test_leftovers_are_refused() -> None:
 
 def test_a_typo_names_the_nearest_flag() -> None:
     with pytest.raises(UsageError, match="--epochs"):
-        _train("--epoch", "3")
+        _train("--epocks", "3")
 
 
 def test_a_flag_given_twice_is_refused() -> None:

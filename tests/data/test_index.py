@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.core.golden import read_golden
 from tests.data.small_sets import tree_hash, write_picture, write_text, write_yolo
 from vedette.data.description import load_description
-from vedette.data.index import PackedStrings, SplitIndex, load_index, read_index
+from vedette.data.index import PackedStrings, SplitIndex, load_index, read_index, single_class_names
 from vedette.errors import DataError, LabelError
 
 GOOD = "0 0.5 0.5 0.4 0.4\n1 0.25 0.25 0.1 0.2\n"
@@ -200,3 +201,26 @@ def test_file_names_that_are_not_utf_8(root: Path) -> None:
         index = _load(file)
         assert index.image_path(1).exists()
     assert "\\udcff" in str(index.defects[0])
+
+
+def test_all_classes_as_one(root: Path) -> None:
+    """Golden 26-loader-order.json, case T26.3: every class becomes class 0; names by data.md section 13."""
+    case = next(one for one in read_golden("training/26-loader-order.json")["cases"] if one["id"] == "T26.3")
+    rows = [
+        f"{class_id} 0.5 {0.1 + 0.05 * row:.2f} 0.2 0.1"
+        for row, class_id in enumerate(case["input"]["classes"])
+    ]
+    index = read_index(load_description(write_yolo(root, {"a": "\n".join(rows)})), "train")
+    assert index.class_ids.tolist() == case["input"]["classes"]
+    single = index.as_single_class()
+    assert single.class_ids.tolist() == case["expected"]
+    assert single.class_names == ("item",)
+    assert single.category_ids == index.category_ids[:1]
+    assert single.class_counts().tolist() == [len(rows)]
+    assert single.content_hash == index.content_hash
+    np.testing.assert_array_equal(single.boxes_xyxy_px, index.boxes_xyxy_px)
+
+
+@pytest.mark.parametrize(("names", "single"), [(("cat", "dog"), ("item",)), (("dog",), ("dog",))])
+def test_the_name_of_all_classes(names: tuple[str, ...], single: tuple[str, ...]) -> None:
+    assert single_class_names(names) == single

@@ -14,6 +14,7 @@ from tests.data.small_sets import write_picture, write_text, write_yolo
 from vedette.data import index as index_module
 from vedette.data.description import load_description
 from vedette.data.index import SplitIndex, load_index
+from vedette.data.index_cache import FORMAT
 
 GOOD = "0 0.5 0.5 0.4 0.4\n"
 
@@ -111,7 +112,7 @@ class _Attack:
         pytest.param(lambda raw: b"", id="empty"),
         pytest.param(lambda raw: raw[:-1], id="truncated"),
         pytest.param(lambda raw: raw[:-1] + bytes([raw[-1] ^ 1]), id="one bit"),
-        pytest.param(lambda raw: raw.replace(b"vedette-index 1", b"vedette-index 0"), id="other version"),
+        pytest.param(lambda raw: raw.replace(FORMAT.encode(), b"vedette-index 1"), id="other version"),
         pytest.param(lambda raw: pickle.dumps(_Attack()), id="pickle"),
         pytest.param(lambda raw: _signed(b"not safetensors"), id="signed rubbish"),
         pytest.param(lambda raw: _signed(b"\x02\0\0\0\0\0\0\0{}"), id="signed and empty"),
@@ -136,7 +137,7 @@ def test_damaged_and_foreign_files_are_rebuilt_with_a_note(
 
 
 def _signed(payload: bytes) -> bytes:
-    return f"vedette-index 1 {hashlib.sha256(payload).hexdigest()}\n".encode() + payload
+    return f"{FORMAT} {hashlib.sha256(payload).hexdigest()}\n".encode() + payload
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

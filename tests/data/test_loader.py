@@ -1,4 +1,4 @@
-"""Order, collation, picture store and worker processes."""
+"""Places of batches, picture store and worker processes."""
 
 import hashlib
 import json
@@ -14,20 +14,19 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vedette.core.random import permutation
 from vedette.core.types import Sample
 from vedette.data import picture_cache
-from vedette.data.loader import BatchStream, LoaderSettings, RunSampler, collate, start_method
+from vedette.data.loader import BatchStream, LoaderSettings, RunSampler, start_method
 from vedette.data.memory import available_memory
+from vedette.data.order import SameOrder
 from vedette.data.pictures import PictureStore, fitted_sizes, resize
 from vedette.data.worker_marks import WorkerMarks
 from vedette.errors import DataError, ImageError, UsageError, WriteError
 
-COLLATE_GOLDEN = Path(__file__).parents[1] / "golden" / "training" / "21-collate.json"
 ORDER_GOLDEN = Path(__file__).parents[1] / "golden" / "training" / "26-loader-order.json"
 
 
@@ -79,7 +78,8 @@ def sample_of(image, boxes=(), class_ids=(), ignored=None, number=0):
 )
 def test_published_order_golden(case):
     """Golden 26-loader-order.json: without shuffling sequential every epoch, the last partial batch kept."""
-    sampler = RunSampler(case["input"]["n_images"], case["input"]["batch_size"], 2, 0, shuffle=False)
+    pictures = case["input"]["n_images"]
+    sampler = RunSampler(pictures, case["input"]["batch_size"], 2, 0, order=SameOrder(pictures))
     names = [[f"{number:03d}.png" for _, _, number in batch] for batch in sampler]
     assert names == case["expected"]["batches_epoch0"] + case["expected"]["batches_epoch1"]
     assert sampler.steps_per_epoch == case["expected"]["length"]
@@ -98,7 +98,7 @@ def test_order_covers_every_picture_once_an_epoch():
         assert [position for _, position, _ in of_epoch] == list(range(10))
         numbers = [number for _, _, number in of_epoch]
         assert numbers == permutation(5, "order", epoch, 10).tolist()
-    assert places(shuffle=False)[0] == [(0, 0, 0), (0, 1, 1), (0, 2, 2), (0, 3, 3)]
+    assert places(order=SameOrder(10))[0] == [(0, 0, 0), (0, 1, 1), (0, 2, 2), (0, 3, 3)]
 
 
 @settings(deadline=None, max_examples=60)
@@ -130,43 +130,6 @@ def test_ranks_and_resuming_see_the_same_samples(pictures, batch_size, epochs, w
 def test_impossible_runs_are_refused(options):
     with pytest.raises(UsageError):
         places(**options)
-
-
-# Collation
-
-
-def test_collate_golden():
-    """Golden 21-collate.json, case T21.1: exact, both are float32 of the same decimals."""
-    case = json.loads(COLLATE_GOLDEN.read_text())["cases"][0]
-    samples = []
-    for number, count in enumerate(case["input"]["labels_per_image"]):
-        boxes = [[0.4 * 4, 0.4 * 4, 0.6 * 4, 0.6 * 4]] * count
-        samples.append(
-            sample_of(np.full((4, 4, 3), number, np.uint8), boxes, [number] * count, number=number)
-        )
-    batch = collate(samples)
-    assert list(batch.images.shape) == case["expected"]["images_shape"]
-    np.testing.assert_allclose(batch.targets.numpy(), case["expected"]["targets"], rtol=1e-6)
-    assert batch.image_numbers.tolist() == list(range(8))
-    assert batch.ignored.shape == (0, 6)
-
-
-def test_collate_is_channels_last_and_keeps_ignored_boxes_apart():
-    image = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
-    sample = sample_of(image, [[0, 0, 2, 1], [1, 0, 3, 2]], [3, 4], [False, True], number=7)
-    batch = collate([sample, sample_of(image + 1)])
-    assert batch.images.dtype == torch.uint8
-    assert batch.images.is_contiguous(memory_format=torch.channels_last)
-    np.testing.assert_array_equal(batch.images[0].permute(1, 2, 0).numpy(), image)
-    assert batch.targets.tolist() == [[0, 3, 0.25, 0.25, 0.5, 0.5]]
-    assert batch.ignored.tolist() == [[0, 4, 0.5, 0.5, 0.5, 1.0]]
-
-
-def test_collate_of_nothing():
-    batch = collate([], (4, 6))
-    assert batch.images.shape == (0, 3, 4, 6)
-    assert batch.targets.shape == batch.ignored.shape == (0, 6)
-    assert batch.image_numbers.shape == (0,)
 
 
 # Pictures

@@ -5,10 +5,13 @@ import pytest
 
 from tests.evaluate.boxes_made import draw, predictions_of, truth_made
 from vedette.evaluate.packed import (
+    judged_predictions,
     keep_predictions,
     keep_truth,
     offsets_of,
+    partly_labelled,
     row_images,
+    single_class_truth,
     truth_of,
 )
 
@@ -44,6 +47,8 @@ def test_truth_of_some_pictures(positions: list[int] | None) -> None:
 
 
 class _WithLength:
+    partly_labelled = False
+
     def __init__(self, truth: object) -> None:
         self._truth = truth
 
@@ -71,3 +76,25 @@ def test_counts_by_class_leave_ignored_boxes_out() -> None:
     )
     assert truth.instances(3).tolist() == [3, 0, 0]
     assert truth.images_with(3).tolist() == [2, 0, 0]
+
+
+def test_only_labelled_classes_are_judged() -> None:
+    """Picture 0 has all classes labelled, picture 1 only class 1."""
+    truth = truth_made([[[0, 0, 0, 9, 9], [1, 0, 0, 9, 9]], [[0, 0, 0, 9, 9], [1, 0, 0, 9, 9]]])
+    rows = [[0, 0, 9, 9, 0.9, 0], [0, 0, 9, 9, 0.8, 1]]
+    predictions = predictions_of([rows, rows])
+    assert judged_predictions(predictions, truth) is predictions
+    assert single_class_truth(truth).labelled is None
+    partly = partly_labelled(truth, np.array([[True, True], [False, True]]))
+    assert partly.ignored.tolist() == [False, False, True, False]
+    judged = judged_predictions(predictions, partly)
+    assert judged.offsets.tolist() == [0, 2, 3]
+    assert judged.class_ids.tolist() == [0, 1, 1]
+    assert partly.instances(2).tolist() == [1, 2]
+    single = single_class_truth(partly)
+    assert single.class_ids.tolist() == [0, 0, 0, 0]
+    assert single.ignored.tolist() == [False, False, True, True]
+    assert single.labelled is not None
+    assert single.labelled.tolist() == [[True], [False]]
+    kept = keep_truth(partly, ~partly.ignored)
+    assert kept.labelled is partly.labelled

@@ -22,12 +22,11 @@ from vedette.evaluate.result import Evaluation
 from vedette.evaluate.run import measure_boxes
 
 FILES = [
-    "confusion_matrix.png",
-    "confusion_matrix_normalised.png",
-    "f1_confidence.png",
-    "precision_confidence.png",
-    "precision_recall.png",
-    "recall_confidence.png",
+    "confusion_matrix",
+    "f1_curve",
+    "precision_curve",
+    "precision_recall_curve",
+    "recall_curve",
 ]
 
 
@@ -54,8 +53,9 @@ def _evaluation(predictions: Predictions, truth: Truth, names: list[str]) -> Eva
 def test_every_plot_is_drawn(names: list[str], tmp_path: Path) -> None:
     evaluation = _evaluation(*draw(0, classes=len(names)), names)
     files = draw_all(evaluation, tmp_path / "new" / "plots")
-    assert sorted(path.name for path in files) == FILES
+    assert sorted(path.stem for path in files) == FILES
     for path in files:
+        assert path.with_suffix(".svg").read_text(encoding="utf-8").startswith("<?xml")
         with Image.open(path) as picture:
             assert min(picture.size) > 500
             assert np.asarray(picture.convert("L")).std() > 5  # something is drawn
@@ -68,7 +68,7 @@ def test_nothing_to_draw_is_drawn(tmp_path: Path) -> None:
     ):
         draw_precision_recall(evaluation, tmp_path / "lines.png")
         draw_confidence_curve(evaluation, "f1", tmp_path / "f1.png")
-        draw_confusion_matrix(evaluation.confusion, tmp_path / "matrix.png", normalised=True)
+        draw_confusion_matrix(evaluation.confusion, tmp_path / "matrix.png")
         for name in ("lines", "f1", "matrix"):
             path = tmp_path / f"{name}.png"
             assert path.stat().st_size > 1000

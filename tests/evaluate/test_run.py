@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.evaluate.boxes_made import draw
 from tests.evaluate.bright_boxes import NAMES, ColourBackend, save_picture
 from vedette.config.evaluate import EvaluateConfig
 from vedette.core.letterbox import LetterboxPolicy
@@ -15,7 +17,9 @@ from vedette.data.description import load_description
 from vedette.data.index import SplitIndex, load_index
 from vedette.errors import ModelError
 from vedette.evaluate.coco import COCO_NUMBERS, coco_metrics
-from vedette.evaluate.run import evaluate
+from vedette.evaluate.packed import Predictions, Truth, offsets_of, partly_labelled, truth_of
+from vedette.evaluate.result import Evaluation
+from vedette.evaluate.run import evaluate, measure_boxes
 from vedette.infer.predictor import Predictor
 
 # name, (height, width), boxes: class, x1, y1, x2, y2
@@ -177,7 +181,7 @@ def test_classes_in_another_order_and_too_many(index: SplitIndex) -> None:
 
 def test_single_class(index: SplitIndex) -> None:
     result = evaluate(_predictor(names=("a", "b")), index, EvaluateConfig(single_cls=True))
-    assert [(one.name, one.instances) for one in result.per_class] == [("object", 5)]
+    assert [(one.name, one.instances) for one in result.per_class] == [("item", 5)]
     assert result.confusion.counts.tolist() == [[4, 1], [1, 0]]  # no backend class for blue
 
 
@@ -232,3 +236,78 @@ def test_a_real_network_measures_the_same_in_any_batch(index: SplitIndex, protoc
     else:
         assert together.reference is not None
         assert 0 <= together.reference.map <= together.reference.map50 <= 1
+
+
+def _partly_measured(known: np.ndarray | None, seed: int = 3) -> Evaluation:
+    """Random boxes of four classes; which ones are labelled in which picture, bool [n, 4]."""
+    predictions, truth = draw(seed)
+    if known is not None:
+        truth = partly_labelled(truth, known)
+    facts = {"timing": {}, "failed": (), "category_ids": (0, 1, 2, 3), "image_paths": ()}
+    names = ("a", "b", "c", "d")
+    return measure_boxes(predictions, truth, names, EvaluateConfig(), protocol={"name": "vedette"}, **facts)
+
+
+def test_a_class_is_measured_on_the_pictures_in_which_it_is_labelled() -> None:
+    """Class by class equal to measuring only those pictures; the rest might as well not be there."""
+    predictions, truth = draw(3)
+    known = np.random.default_rng(1).random((len(truth.image_ids), 4)) < 0.6
+    result = _partly_measured(known)
+    for number, figures in enumerate(result.per_class):
+        chosen = np.flatnonzero(known[:, number])
+        rows = [np.arange(*predictions.offsets[place : place + 2]) for place in chosen]
+        found = Predictions(
+            offsets_of([len(part) for part in rows]),
+            *(
+                getattr(predictions, name)[np.concatenate(rows)]
+                for name in ("boxes_xyxy_px", "scores", "class_ids")
+            ),
+        )
+        alone = coco_metrics(found, truth_of(_AsIndex(truth), chosen), ("a", "b", "c", "d"))
+        if np.isnan(alone.ap[number]):
+            assert figures.ap is None
+        else:
+            assert figures.ap == pytest.approx(alone.ap[number], abs=1e-12)
+    assert len(result.predictions.scores) == len(predictions.scores), "what was found is still told"
+    assert result.to_json()["partly_labelled_images"] == int((~known.all(axis=1)).sum())
+
+
+class _AsIndex:
+    """A Truth has the packed fields of an index."""
+
+    partly_labelled = False
+
+    def __init__(self, truth: Truth) -> None:
+        self._truth = truth
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._truth, name)
+
+
+def test_with_everything_labelled_no_figure_changes() -> None:
+    plain, marked = _partly_measured(None), _partly_measured(np.ones((30, 4), np.bool_))
+    assert plain.numbers == marked.numbers
+    assert plain.per_class == marked.per_class
+    assert plain.confusion.counts.tolist() == marked.confusion.counts.tolist()
+    assert plain.to_json()["partly_labelled_images"] == 0
+
+
+def test_what_is_not_labelled_is_neither_missed_nor_wrong(index: SplitIndex) -> None:
+    """Blue is found and labelled in one picture, green is found falsely in another."""
+    known = np.ones((2, 3), np.bool_)
+    known[1, 1] = False
+    partly = replace(index, labelled_sets=known, labelled_set_ids=np.array([0, 0, 1, 1, 0]))
+    plain, result = (
+        evaluate(_predictor(), index, EvaluateConfig()),
+        evaluate(_predictor(), partly, EvaluateConfig()),
+    )
+    assert plain.per_class[1].precision == 0.5
+    assert result.per_class[1].precision == 1.0
+    assert result.confusion.counts[3].sum() == 0
+    assert (result.background_images, result.fp_per_background_image) == (1, 0.0)
+    known[1] = [True, True, False]
+    hidden = evaluate(_predictor(), partly, EvaluateConfig())
+    assert (hidden.per_class[2].instances, hidden.per_class[2].ap) == (0, None)
+    assert hidden.confusion.counts[2].sum() == 0
+    single = evaluate(_predictor(), partly, EvaluateConfig(single_cls=True))
+    assert [(one.instances, one.images) for one in single.per_class] == [(4, 3)]

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from tests.flow.small_runs import SmallRuns
 
 CLASSES = ("red", "blue")
 _COLOURS = ((220, 40, 40), (40, 60, 220))
@@ -47,6 +52,18 @@ def draw_rectangles(folder: Path, *, train: int, val: int, size: int = 96) -> Pa
 def rectangles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The description of 48 training and 16 validation pictures."""
     return draw_rectangles(tmp_path_factory.mktemp("rectangles"), train=48, val=16)
+
+
+@pytest.fixture(scope="session")
+def small_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallRuns]:
+    """Runs of a second, to be disturbed."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("forking a process that has loaded torch is safe on Linux only")
+    from tests.flow.small_runs import SmallRuns
+
+    runs = SmallRuns(tmp_path_factory.mktemp("small"))
+    yield runs
+    runs.close()
 
 
 def vedette(

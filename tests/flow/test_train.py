@@ -20,7 +20,7 @@ from vedette.checkpoint.deployable import load_detector
 from vedette.checkpoint.state_folder import StateFolder
 from vedette.track.files import read_results
 
-KILLS = 10
+KILLS = 2
 
 
 def _arguments(data: Path, project: Path, *more: object) -> list[object]:
@@ -60,7 +60,13 @@ def uninterrupted(rectangles: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_a_run_leaves_everything_behind(uninterrupted: Path) -> None:
     for name in ("config.yaml", "results.csv", "events.jsonl", "summary.json", "report.html"):
         assert (uninterrupted / name).stat().st_size > 0, name
-    for name in ("results.png", "train_batch0.jpg", "confusion_matrix.png", "val_found.jpg"):
+    for name in (
+        "results.png",
+        "train_batch0.jpg",
+        "confusion_matrix.svg",
+        "labels.png",
+        "val_batch0_pred.jpg",
+    ):
         assert (uninterrupted / "plots" / name).stat().st_size > 0, name
     rows = read_results(uninterrupted / "results.csv")
     assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
@@ -78,26 +84,28 @@ def test_a_run_leaves_everything_behind(uninterrupted: Path) -> None:
 def test_workers_do_not_change_the_result(
     rectangles: Path, uninterrupted: Path, tmp_path: Path, workers: int
 ) -> None:
-    result = vedette(*_arguments(rectangles, tmp_path, "--workers", workers))
+    result = vedette(*_arguments(rectangles, tmp_path, "--workers", workers, "--noplots"))
     assert result.returncode == 0, result.stderr
     _assert_same_bits(tmp_path / "exp", uninterrupted)
 
 
 def test_another_seed_gives_another_result(rectangles: Path, uninterrupted: Path, tmp_path: Path) -> None:
     """Negative control of the comparisons above."""
-    result = vedette(*_arguments(rectangles, tmp_path, "--workers", 0, "--seed", 1))
+    result = vedette(*_arguments(rectangles, tmp_path, "--workers", 0, "--seed", 1, "--noplots"))
     assert result.returncode == 0, result.stderr
     assert _final(tmp_path / "exp")[1]["weights_sha256"] != _final(uninterrupted)[1]["weights_sha256"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_killed_at_random_moments_and_resumed(rectangles: Path, uninterrupted: Path, tmp_path: Path) -> None:
-    """Kill -9 until a run has been killed often enough, at moments from start-up to the last save."""
+    """Kill -9 of the plain command, with and without worker processes; test_kills.py does it many times more."""
     moments, kills, run = random.Random(11), 0, 0
     while kills < KILLS:
         run += 1
         folder = tmp_path / f"run{run}" / "exp"
-        arguments = _arguments(rectangles, folder.parent, "--workers", run % 2, "--save-seconds", "0.001")
+        arguments = _arguments(
+            rectangles, folder.parent, "--workers", run % 2, "--save-seconds", "0.001", "--noplots"
+        )
         finished = False
         while not finished:
             started = any(folder.glob("state/state-*.safetensors"))
@@ -171,7 +179,9 @@ def test_a_finished_run_is_not_resumed(uninterrupted: Path) -> None:
 def test_a_damaged_state_falls_back_to_the_one_before(
     rectangles: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    result = vedette(*_arguments(rectangles, tmp_path, "--workers", 0, "--save-seconds", "0.001"))
+    result = vedette(
+        *_arguments(rectangles, tmp_path, "--workers", 0, "--save-seconds", "0.001", "--noplots")
+    )
     assert result.returncode == 0, result.stderr
     *_, newest = sorted((tmp_path / "exp" / "state").glob("state-*.safetensors"))
     content = bytearray(newest.read_bytes())

@@ -44,7 +44,7 @@ def test_the_numbers_by_name(rectangles: Path, weights: Path, tmp_path: Path, pr
     assert numbers["timing"]["inference"] > 0
     assert ("yolov5" in numbers) == (protocol == "yolov5")
     assert (tmp_path / "exp" / "predictions.json").stat().st_size > 0
-    assert (tmp_path / "exp" / "plots" / "precision_recall.png").exists()
+    assert (tmp_path / "exp" / "plots" / "precision_recall_curve.png").exists()
 
 
 def test_a_checkpoint_with_a_flipped_bit_is_refused(rectangles: Path, weights: Path, tmp_path: Path) -> None:

@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vedette.core.colours import class_colour
 from vedette.core.types import Detections
 from vedette.errors import UsageError
-from vedette.infer.draw import DrawStyle, class_colour, draw_detections, text_colour
+from vedette.infer.draw import DrawStyle, draw_detections
 
 NAMES = ("person", "dog", "猫", "bad\nname\x1b[31m", "emoji 🐑", "x" * 500)
 NO_LABELS = DrawStyle(line_width=2, labels=False)
@@ -113,14 +114,6 @@ def test_a_font_that_cannot_be_read_is_named(tmp_path):
     path.write_bytes(b"no font")
     with pytest.raises(UsageError, match=r"broken\.ttf"):
         draw_detections(grey(), found([[1, 1, 50, 50]]), DrawStyle(font=str(path)))
-
-
-def test_first_colours_differ_and_text_on_each_can_be_read():
-    colours = [class_colour(number) for number in range(21)]
-    assert len(set(colours)) == 21
-    assert class_colour(21) == class_colour(0)
-    assert text_colour((240, 228, 66)) == (0, 0, 0)
-    assert text_colour((0, 70, 110)) == (255, 255, 255)
 
 
 @settings(deadline=None, max_examples=60)

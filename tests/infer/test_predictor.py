@@ -167,6 +167,30 @@ def test_minimal_padding_follows_the_largest_stride():
     assert policy.place((400, 640)).frame_hw == (448, 640)
 
 
+def test_features_are_those_of_the_detector_for_frames_of_any_size(tiny, detector):
+    policy = LetterboxPolicy(size_hw=(96, 128), shape="minimal")
+    predictor = tiny.with_settings(letterbox=policy)
+    images = noise((96, 128), (60, 128), (96, 128))
+    maps = predictor.features(images, ["backbone.p3", 17])
+    assert list(maps) == ["backbone.p3", 17]
+    assert [found.shape[1:] for found in maps["backbone.p3"]] == [(12, 16), (8, 16), (12, 16)]
+    for number, image in enumerate(images):
+        frame = torch.from_numpy(policy.place(image.shape[:2]).apply(image))
+        with torch.no_grad():
+            expected = detector.eval().features(frame.permute(2, 0, 1)[None].float() / 255, ["backbone.p3", 17])
+        for layer, found in maps.items():
+            assert found[number].dtype == np.float32
+            np.testing.assert_allclose(found[number], expected[layer][0], atol=1e-3, rtol=1e-3)
+    assert predictor.features([], [17]) == {17: []}
+
+
+def test_features_need_a_layer_and_a_network_that_shows_itself(tiny):
+    with pytest.raises(ModelError, match=r"did you mean 'backbone\.p3'"):
+        tiny.features(noise((96, 128)), ["backbon.p3"])
+    with pytest.raises(ModelError, match="load the checkpoint itself"):
+        colour_predictor().features(noise((96, 128)), [3])
+
+
 def test_number_of_names_must_fit():
     with pytest.raises(ModelError, match="3 class names for a detector of 2 classes"):
         Predictor(ColourBackend(), LetterboxPolicy(), ("a", "b", "c"))

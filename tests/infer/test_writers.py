@@ -18,7 +18,6 @@ from vedette.infer.stream import PictureResult
 from vedette.infer.writers import (
     CSV_COLUMNS,
     OutputNames,
-    coco_records,
     coco_writer,
     csv_writer,
     json_lines_writer,
@@ -214,7 +213,7 @@ def test_coco_ids_differ_for_different_pictures(tmp_path):
 
 
 def test_coco_records_are_rounded():
-    (record,) = coco_records(result(rows=[(1.23456, 2, 30.98765, 44.4, 0.123456789, 0)]).detections, 3)
+    (record,) = result(rows=[(1.23456, 2, 30.98765, 44.4, 0.123456789, 0)]).detections.to_coco(3)
     assert record == {"image_id": 3, "category_id": 0, "bbox": [1.235, 2.0, 29.753, 42.4], "score": 0.12346}
 
 

@@ -268,3 +268,57 @@ def test_the_step_compiles_as_one_graph():
         results.append([total.detach(), items, *(level.grad for level in levels)])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def added_up(parts):
+    """Run losses of parts that add their numbers up: once to hear the numbers, then again to be told the sums."""
+    heard = [[] for _ in parts]
+
+    def hear(number):
+        return lambda tensor: heard[number].append(tensor.detach().clone()) or tensor
+
+    for number, part in enumerate(parts):
+        part(hear(number))
+    sums = [torch.stack(numbers).sum(dim=0) for numbers in zip(*heard, strict=True)]
+
+    def told():
+        answers = iter(sums)
+        return lambda _: next(answers)
+
+    return [part(told()) for part in parts]
+
+
+@pytest.mark.parametrize("release", ["v4.0", "v7.0"])
+@pytest.mark.parametrize("cut", [0, 1, 3])
+def test_losses_of_parts_add_up_to_that_of_the_batch(release, cut):
+    """Uneven parts, a part without boxes, an empty one; alone they do not add up."""
+    torch.manual_seed(5)
+    loss = DetectionLoss(
+        Hyperparameters(), anchors=torch.rand(3, 3, 2) * 3 + 1, classes=4, strides=(8, 16, 32),
+        rules=RULES[release],
+    )  # fmt: skip
+    levels = [torch.randn(4, 3, side, side, 9, requires_grad=True) for side in (8, 4, 2)]
+    targets = torch.rand(12, 6) * 0.5 + 0.2
+    targets[:, 0] = torch.tensor([1.0] * 2 + [2.0] * 10)  # none in the first picture, and in the last
+    targets[:, 1] = torch.arange(12) % 4
+    total, items = loss(levels, targets)
+    expected = torch.autograd.grad(total, levels)
+
+    def part(low, high, whole):
+        chosen = targets[(targets[:, 0] >= low) & (targets[:, 0] < high)].clone()
+        chosen[:, 0] -= low
+        return whole([level[low:high] for level in levels], chosen)
+
+    def runs(low, high):
+        return lambda total: part(low, high, loss.of_parts(total))
+
+    first, second = added_up([runs(0, cut), runs(cut, 4)])
+    torch.testing.assert_close(first[0] + second[0], total)
+    torch.testing.assert_close(first[1] + second[1], items)
+    found = torch.autograd.grad(first[0] + second[0], levels)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+    if cut:
+        alone = [part(0, cut, loss), part(cut, 4, loss)]
+        assert not torch.allclose(alone[0][0] + alone[1][0], total, rtol=1e-3)
+    assert torch.equal(loss.of_parts(lambda _: _ * 2).of_whole_batches()(levels, targets)[0], total)

@@ -320,3 +320,30 @@ def test_summary_of_a_detector_has_its_own_anchors(tiny: Detector) -> None:
     changed.head.anchors.mul_(2.0)
     assert summary(tiny).anchors_px[0][0] == (10.0, 13.0)
     assert summary(changed).anchors_px[0][0] == (20.0, 26.0)
+
+
+def test_frozen_normalization_keeps_its_statistics_in_training() -> None:
+    detector = build_detector("tiny", classes=1)
+    detector.model[0].requires_grad_(False)
+    detector.model[1].bn.weight.requires_grad_(False)  # its bias still learns
+    assert detector.train() is detector
+    assert not detector.model[0].conv.bn.training
+    assert detector.model[0].conv.conv.training
+    assert detector.model[1].bn.training
+    detector.requires_grad_(True).train()
+    assert detector.model[0].conv.bn.training
+    assert not detector.train(False).model[1].bn.training
+
+
+@pytest.mark.parametrize("name", ["tiny", "yolov5s@v1.0"])
+def test_level_inputs_are_what_the_output_convolutions_read(name):
+    detector = build_detector(name, classes=2).eval()
+    chosen = detector.level_inputs
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        levels, maps = detector.inspect(images, chosen)
+        for convolution, layer, level in zip(detector.output_convolutions, chosen, levels, strict=True):
+            raw = convolution(maps[layer]).view(1, 3, 7, *level.shape[2:4]).permute(0, 1, 3, 4, 2)
+            torch.testing.assert_close(raw, level, rtol=0, atol=0)
+        for level, plain in zip(levels, detector(images), strict=True):
+            torch.testing.assert_close(level, plain, rtol=0, atol=0)

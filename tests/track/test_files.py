@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from vedette.track.events import EpochDone, Note, RunStarted, StepDone
 from vedette.track.files import EventLog, ResultsTable, read_results
 
@@ -43,3 +45,17 @@ def test_a_resumed_run_takes_back_the_rows_it_will_do_again(tmp_path: Path) -> N
     table.handle(EpochDone(10, history[1], history, best=True))
     table.handle(RunStarted(tmp_path, {}, {}, {}, 5, 10, 10, history[:1]))
     assert [row["epoch"] for row in read_results(path)] == [0]
+
+
+@pytest.mark.parametrize("left", [b'{"event": "No', b"\xff\x00"])
+def test_a_line_that_a_dying_process_cut_off_is_removed(tmp_path: Path, left: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    for text in ("first", "second"):
+        log = EventLog(path)
+        log.handle(Note(text, "info"))
+        log.close()
+        with path.open("ab") as file:
+            file.write(left)
+    EventLog(path).close()
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [record["text"] for record in records] == ["first", "second"]

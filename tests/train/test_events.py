@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from vedette.track.events import Event, Note
 from vedette.train.events import Emitter
 
@@ -50,3 +52,12 @@ def test_closing_reports_and_goes_on() -> None:
     emitter.close()
     assert recorder.closed
     assert recorder.texts == ["_Broken failed and was switched off (OSError: disk gone)"]
+
+
+def test_a_table_of_the_run_that_cannot_be_written_is_the_runs_own_trouble() -> None:
+    recorder = _Recorder()
+    emitter = Emitter([recorder], own=[_Broken()])
+    with pytest.raises(RuntimeError, match="no network"):
+        emitter.note("one")
+    emitter.close()  # what comes while a failed run is closed must not hide why it failed
+    assert recorder.closed

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 
 import pytest
 
+from vedette.train.distributed.ranks import ALONE, Ranks
 from vedette.train.interruption import StopRequest
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send these signals to itself")
@@ -22,6 +24,22 @@ def test_the_first_signal_is_a_request(number: signal.Signals) -> None:
         os.kill(os.getpid(), number)
         assert stop
         assert stop.signal_number == number
+
+
+class TwoRanks(Ranks):
+    """This rank, and one that was asked to stop or has a wish."""
+
+    def exchange(self, values: Sequence[float]) -> list[list[float]]:
+        return [list(map(float, values)), [15.0, 1.0]]
+
+
+def test_a_request_to_one_rank_is_one_to_all() -> None:
+    stop = StopRequest()
+    assert stop.agreed(ALONE) == (False, False)
+    assert stop.agreed(ALONE, True) == (False, True)
+    assert stop.agreed(TwoRanks()) == (True, True)
+    assert stop.signal_number == signal.SIGTERM
+    assert stop.agreed(ALONE) == (True, False)
 
 
 def test_the_second_ctrl_c_interrupts() -> None:

@@ -126,3 +126,17 @@ def test_what_makes_no_sense_is_refused(tiny):
         build_optimizer(tiny, Hyperparameters(momentum=0.0), "SGD", 0.0)
     with pytest.raises(ConfigError, match="no parameters in one of the groups"):
         build_optimizer(nn.Linear(2, 2, bias=False), Hyperparameters(), "SGD", 0.0)
+
+
+def test_adamw_decays_weights_apart_from_their_gradients():
+    """Without gradients AdamW still shrinks the decayed group by lr * decay, and nothing else; Adam's L2 does not."""
+    for kind, shrinks in (("AdamW", True), ("Adam", False)):
+        model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3))
+        before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        optimizer = build_optimizer(model, Hyperparameters(lr0=0.1), kind, 0.5)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        after = dict(model.named_parameters())
+        assert torch.allclose(after["0.weight"], before["0.weight"] * (1 - 0.1 * 0.5)) == shrinks
+        assert all(torch.equal(after[name], before[name]) for name in before if name != "0.weight")

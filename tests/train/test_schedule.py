@@ -1,5 +1,6 @@
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vedette.config.hyperparameters import PRESETS, Hyperparameters
+from vedette.train.length import Turn
 from vedette.train.optimizer import scaled_weight_decay
 from vedette.train.schedule import (
     Schedule,
@@ -208,3 +210,43 @@ def test_adam_and_sgd_warm_up_with_biases_from_above():
     assert start.learning_rates == (0.0, 0.0, 0.1)
     assert start.momentum == 0.8
     assert start.accumulate == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    began_with=st.integers(1, 30),
+    part=st.floats(0, 1),
+    epochs=st.integers(1, 60),
+    kind=st.sampled_from(["cosine", "linear"]),
+    is_published=st.booleans(),
+)
+def test_a_turn_bends_the_rate_without_a_jump_or_a_rise(began_with, part, epochs, kind, is_published):
+    """What is done stays; from there on the rate never rises again and ends where it always would."""
+    batches = 5
+    hyperparameters = Hyperparameters(lr0=0.01, warmup_epochs=0)
+    schedule = Schedule.build(
+        hyperparameters, epochs=began_with, images_per_epoch=batches, batch_size=1, kind=kind,
+        published=is_published,
+    )  # fmt: skip
+    step = int(part * schedule.iterations)
+    turned = replace(schedule, turns=(Turn(step, max(epochs, -(-step // batches), 1)),))
+    rates = [turned.at(iteration).learning_rates[1] for iteration in range(turned.iterations + 1)]
+    assert rates[:step] == [schedule.at(iteration).learning_rates[1] for iteration in range(step)]
+    assert all(later <= earlier * (1 + 1e-12) for earlier, later in itertools.pairwise(rates))
+    if not is_published and turned.iterations > step:
+        assert rates[-1] == pytest.approx(hyperparameters.lr0 * hyperparameters.lrf)
+    if not is_published and step < schedule.iterations:
+        assert rates[step] == pytest.approx(schedule.at(step).learning_rates[1])
+
+
+def test_a_turn_changes_neither_warm_up_nor_accumulation():
+    schedule = Schedule.build(Hyperparameters(), epochs=50, images_per_epoch=64, batch_size=4)
+    turned = replace(schedule, turns=(Turn(16, 9),))
+    for iteration in range(9 * 16):
+        before, after = schedule.at(iteration), turned.at(iteration)
+        assert (before.momentum, before.accumulate, before.steps) == (
+            after.momentum,
+            after.accumulate,
+            after.steps,
+        )
+    assert turned.optimizer_steps() == schedule.optimizer_steps(9 * 16)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -11,13 +13,13 @@ from torch import nn
 
 from vedette.checkpoint.state_folder import StateFolder
 from vedette.config.hyperparameters import Hyperparameters
-from vedette.errors import CheckpointError
+from vedette.errors import CheckpointError, DivergedError
 from vedette.train.ema import WeightAverage
 from vedette.train.optimizer import build_optimizer
 from vedette.train.state import EpochSums, KeptBuffers, Progress, TrainState
 
 
-def _state(kind: Literal["SGD", "Adam"] = "SGD", width: int = 4) -> TrainState:
+def _state(kind: Literal["SGD", "Adam", "AdamW"] = "SGD", width: int = 4) -> TrainState:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         model = nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width)).to(
@@ -26,7 +28,7 @@ def _state(kind: Literal["SGD", "Adam"] = "SGD", width: int = 4) -> TrainState:
     return TrainState(
         model,
         WeightAverage(model, decay=0.9, ramp=3),
-        build_optimizer(model, Hyperparameters(), kind, 1e-3),
+        build_optimizer(model, Hyperparameters(lr0=0.01), kind, 1e-3),
         torch.amp.GradScaler("cpu", enabled=False),
     )
 
@@ -41,8 +43,10 @@ def _train(state: TrainState, first: int, count: int) -> None:
         state.progress.step += 1
 
 
-@pytest.mark.parametrize("kind", ["SGD", "Adam"])
-def test_a_restored_state_goes_on_to_the_same_bits(tmp_path: Path, kind: Literal["SGD", "Adam"]) -> None:
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW"])
+def test_a_restored_state_goes_on_to_the_same_bits(
+    tmp_path: Path, kind: Literal["SGD", "Adam", "AdamW"]
+) -> None:
     straight = _state(kind)
     _train(straight, 0, 7)
     interrupted = _state(kind)
@@ -96,3 +100,37 @@ def test_buffers_can_be_put_back() -> None:
     assert not model.running_mean.isfinite().all()  # type: ignore[union-attr]
     kept.put_back(model)
     assert torch.equal(model.running_mean, torch.zeros(2))  # type: ignore[arg-type]
+
+
+def test_broken_buffers_are_repaired_and_sound_ones_left_alone() -> None:
+    model = nn.BatchNorm2d(2)
+    kept = KeptBuffers(model)
+    model(torch.ones(2, 2, 4, 4))
+    moved = model.running_mean.clone()  # type: ignore[union-attr,operator]
+    kept.repair(model)
+    assert torch.equal(model.running_mean, moved)  # type: ignore[arg-type]
+    model(torch.full((2, 2, 4, 4), torch.inf))
+    kept.repair(model)
+    assert torch.equal(model.running_mean, torch.zeros(2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("place", ["model", "average", "optimizer"])
+def test_a_state_that_is_not_finite_is_refused_by_name(place: str, value: float) -> None:
+    state = _state()
+    _train(state, 0, 2)
+    state.require_finite()
+    name = next(
+        name for name, tensor in state.tensors().items() if name.startswith(place) and tensor.dim() == 4
+    )
+    state.tensors()[name][0, 1, 0, 2] = value
+    with pytest.raises(DivergedError, match=re.escape(name)) as caught:
+        state.require_finite()
+    assert caught.value.exit_code == 4
+
+
+def test_mean_losses_leave_broken_batches_out() -> None:
+    sums = EpochSums([1.0, 2.0, 3.0], batches=3, broken_batches=1)
+    assert sums.mean_losses() == {"box": 0.5, "obj": 1.0, "cls": 1.5}
+    nothing = EpochSums(batches=2, broken_batches=2).mean_losses()
+    assert all(math.isnan(value) for value in nothing.values())

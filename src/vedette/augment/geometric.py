@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -60,32 +60,37 @@ class Labels:
         boxes_xyxy_px: float64 [M, 4].
         class_ids: int64 [M].
         ignored: bool [M].
+        labelled: bool [M, C], see :class:`vedette.core.types.Sample`; None: all.
     """
 
     boxes_xyxy_px: Boxes
     class_ids: IntArray
     ignored: BoolArray
+    labelled: BoolArray | None = None
 
     def moved(self, scale_wh: tuple[float, float], shift_xy: tuple[float, float]) -> Labels:
         """Scaled about the origin, then shifted by pixels."""
         boxes = self.boxes_xyxy_px * np.array(scale_wh * 2) + np.array(shift_xy * 2)
-        return Labels(boxes, self.class_ids, self.ignored)
+        return replace(self, boxes_xyxy_px=boxes)
 
     def clipped(self, size_hw: SizeHW) -> Labels:
         """Cut to a picture or canvas of this size; boxes outside of it keep a zero side."""
-        return Labels(_clip(self.boxes_xyxy_px, size_hw), self.class_ids, self.ignored)
+        return replace(self, boxes_xyxy_px=_clip(self.boxes_xyxy_px, size_hw))
 
     def kept(self, keep: BoolArray) -> Labels:
         """Only the rows where ``keep`` [M] is true."""
-        return Labels(self.boxes_xyxy_px[keep], self.class_ids[keep], self.ignored[keep])
+        labelled = None if self.labelled is None else self.labelled[keep]
+        return Labels(self.boxes_xyxy_px[keep], self.class_ids[keep], self.ignored[keep], labelled)
 
     @staticmethod
     def joined(parts: list[Labels]) -> Labels:
-        """All rows, in the order of ``parts``."""
+        """All rows, in the order of ``parts``; ``labelled`` is None in all parts or in none."""
+        labelled = [part.labelled for part in parts if part.labelled is not None]
         return Labels(
             np.concatenate([part.boxes_xyxy_px for part in parts]),
             np.concatenate([part.class_ids for part in parts]),
             np.concatenate([part.ignored for part in parts]),
+            np.concatenate(labelled) if labelled else None,
         )
 
 
@@ -167,7 +172,7 @@ def warp_labels(labels: Labels, matrix: Matrix, choice: AffineChoice, output_hw:
     boxes = warp_boxes(labels.boxes_xyxy_px, matrix, output_hw, choice.projective)
     visible = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     candidates = is_candidate(labels.boxes_xyxy_px * choice.scale, boxes)
-    warped = Labels(boxes, labels.class_ids, labels.ignored)
+    warped = replace(labels, boxes_xyxy_px=boxes)
     return warped.kept(np.where(labels.ignored, visible, candidates))
 
 

@@ -7,7 +7,7 @@ on the probability of a change that is not applied to it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -46,8 +46,9 @@ from vedette.core.types import Sample
 
 if TYPE_CHECKING:
     from vedette.config.hyperparameters import Hyperparameters
-    from vedette.core.types import SizeHW
+    from vedette.core.types import IntArray, SizeHW
     from vedette.data.index import SplitIndex
+    from vedette.data.order import PictureOrder
     from vedette.data.pictures import PictureStore
 
 
@@ -58,6 +59,13 @@ class SceneChoice:
     image_number: int
     mosaic: MosaicChoice | None
     affine: AffineChoice
+
+    def with_partners_of(self, numbers: IntArray) -> SceneChoice:
+        """The same with the pictures that the partners stand for as positions of ``numbers``, int64 [n]."""
+        if self.mosaic is None:
+            return self
+        partners = tuple(int(numbers[position]) for position in self.mosaic.partners)
+        return replace(self, mosaic=replace(self.mosaic, partners=partners))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +79,25 @@ class SampleChoice:
     flip_up_down: bool
     flip_left_right: bool
 
+    def with_partners_of(self, numbers: IntArray) -> SampleChoice:
+        """See :meth:`SceneChoice.with_partners_of`; the picture that is mixed in stays, as published."""
+        mixed_in = None if self.mixed_in is None else self.mixed_in.with_partners_of(numbers)
+        return replace(self, scene=self.scene.with_partners_of(numbers), mixed_in=mixed_in)
+
 
 @dataclass(frozen=True, slots=True)
 class Augmenter:
-    """Makes training samples of exactly ``size_hw``.
+    """Makes training samples of exactly ``size_hw``, or of the frame that each picture is given.
 
     Attributes:
         hyperparameters: probabilities and ranges.
         size_hw: size of every sample.
         seed: the run's seed.
         mosaic_epochs: epochs with mosaics, from the first; None: all.
+        frames_hw: for rectangular batches: size of the sample of every picture, int64 [n, 2], each holding the
+            picture fitted to ``size_hw``. There are no mosaics then.
+        order: the pictures beside the first of a mosaic are drawn from those of the epoch in this order, so that it
+            shows in all tiles; None: from all pictures alike.
 
     Samples may be made by one thread at a time (they share scratch memory); use one augmenter a thread.
     """
@@ -89,7 +106,10 @@ class Augmenter:
     size_hw: SizeHW
     seed: int
     mosaic_epochs: int | None = None
+    frames_hw: IntArray | None = field(default=None, compare=False)
+    order: PictureOrder | None = None
     _buffers: Buffers = field(default_factory=Buffers, init=False, repr=False, compare=False)
+    _epochs: dict[int, IntArray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def sample(
         self, store: PictureStore, index: SplitIndex, epoch: int, position: int, image_number: int
@@ -104,16 +124,18 @@ class Augmenter:
             image_number: the picture that the order has put there; mosaics add others.
 
         Returns:
-            RGB uint8 of ``size_hw`` and the boxes left in it, cut to it; there may be none.
+            RGB uint8 of the sample's size and the boxes left in it, cut to it; there may be none.
 
         Raises:
             ImageError: a picture that is needed cannot be read; names it.
         """
         random = generator(self.seed, "augment", epoch, position)
-        mosaics = self.mosaic_epochs is None or epoch < self.mosaic_epochs
+        mosaics = self.frames_hw is None and (self.mosaic_epochs is None or epoch < self.mosaic_epochs)
         choice = choose_sample(
             random, self.hyperparameters, self.size_hw, len(index), image_number, mosaics=mosaics
         )
+        if self.order is not None:
+            choice = choice.with_partners_of(self._numbers(self.order, epoch))
         image, labels = self._scene(store, index, choice.scene, "scene")
         if choice.mixed_in is not None:
             other_image, other_labels = self._scene(store, index, choice.mixed_in, "mixed in")
@@ -121,18 +143,33 @@ class Augmenter:
             labels = Labels.joined([labels, other_labels])
         return self._finish(image, labels, choice)
 
+    def _numbers(self, order: PictureOrder, epoch: int) -> IntArray:
+        """The pictures of an epoch; of the last one only, as epochs come one after the other."""
+        if epoch not in self._epochs:
+            self._epochs.clear()
+            self._epochs[epoch] = order.numbers(epoch)
+        return self._epochs[epoch]
+
+    def frame_hw(self, image_number: int) -> SizeHW:
+        """Size of the sample of a picture."""
+        if self.frames_hw is None:
+            return self.size_hw
+        height, width = self.frames_hw[image_number].tolist()
+        return height, width
+
     def _scene(
         self, store: PictureStore, index: SplitIndex, choice: SceneChoice, name: str
     ) -> tuple[Composed, Labels]:
         """One mosaic or single picture, moved, and its labels."""
+        output_hw = self.frame_hw(choice.image_number)
         if choice.mosaic is not None:
             numbers = (choice.image_number, *choice.mosaic.partners)
-            canvas_hw = canvas_hw_of(self.size_hw)
+            canvas_hw = canvas_hw_of(output_hw)
             sizes_hw = [store.resized_hw(number) for number in numbers]
             tiles = place_tiles(choice.mosaic.centre_yx, sizes_hw, canvas_hw)
         else:
-            numbers, canvas_hw = (choice.image_number,), self.size_hw
-            tiles = [self._centred(store.resized_hw(choice.image_number))]
+            numbers, canvas_hw = (choice.image_number,), output_hw
+            tiles = [_centred(store.resized_hw(choice.image_number), output_hw)]
         labels = [
             picture_labels(store, index, number, tile) for number, tile in zip(numbers, tiles, strict=True)
         ]
@@ -140,19 +177,12 @@ class Augmenter:
             PlacedPicture(tile, partial(store.picture, number))
             for number, tile in zip(numbers, tiles, strict=True)
         ]
-        image = compose(pictures, choice.affine, canvas_hw, self.size_hw, self._buffers, name)
+        image = compose(pictures, choice.affine, canvas_hw, output_hw, self._buffers, name)
         on_canvas = Labels.joined(labels)
         if choice.mosaic is not None:
             on_canvas = on_canvas.clipped(canvas_hw)
-        matrix = affine_matrix(choice.affine, canvas_hw, self.size_hw)
-        return image, warp_labels(on_canvas, matrix, choice.affine, self.size_hw)
-
-    def _centred(self, resized_hw: SizeHW) -> Tile:
-        """A picture in the middle of the frame; the store has already fitted its size."""
-        letterbox = LetterboxPolicy(self.size_hw).place(resized_hw)
-        height, width = resized_hw
-        left, top = letterbox.left, letterbox.top
-        return Tile((left, top, left + width, top + height), (0, 0, width, height))
+        matrix = affine_matrix(choice.affine, canvas_hw, output_hw)
+        return image, warp_labels(on_canvas, matrix, choice.affine, output_hw)
 
     def _finish(self, scene: Composed, labels: Labels, choice: SampleChoice) -> Sample:
         """Colour and flips; RGBX becomes RGB."""
@@ -171,7 +201,7 @@ class Augmenter:
             cv2.flip(rgb, -1 if both else int(choice.flip_left_right), dst=rgb)
         boxes = flip_boxes(
             labels.boxes_xyxy_px,
-            self.size_hw,
+            self.frame_hw(choice.scene.image_number),
             left_right=choice.flip_left_right,
             up_down=choice.flip_up_down,
         )
@@ -181,6 +211,7 @@ class Augmenter:
             class_ids=labels.class_ids,
             ignored=labels.ignored,
             image_number=choice.scene.image_number,
+            labelled=labels.labelled,
         )
 
 
@@ -226,10 +257,27 @@ def choose_sample(
     )
 
 
+def _centred(resized_hw: SizeHW, frame_hw: SizeHW) -> Tile:
+    """A picture in the middle of the frame; the store has already fitted its size."""
+    letterbox = LetterboxPolicy(frame_hw).place(resized_hw)
+    height, width = resized_hw
+    left, top = letterbox.left, letterbox.top
+    return Tile((left, top, left + width, top + height), (0, 0, width, height))
+
+
 def picture_labels(store: PictureStore, index: SplitIndex, image_number: int, tile: Tile) -> Labels:
-    """Labels of a picture in canvas coordinates, not cut."""
+    """Labels of a picture in canvas coordinates, not cut.
+
+    Where nothing is known about the background of a picture, an ignored box covers it as a whole.
+    """
     found = index.labels(image_number)
     height, width = (int(side) for side in index.sizes_hw[image_number])
     resized_h, resized_w = store.resized_hw(image_number)
     labels = Labels(found.boxes_xyxy_px, found.class_ids, found.ignored)
+    if found.background_unknown:
+        whole = np.array([[0.0, 0.0, width, height]])
+        labels = Labels.joined([labels, Labels(whole, np.zeros(1, np.int64), np.ones(1, np.bool_))])
+    if found.labelled is not None:
+        rows = (len(labels.class_ids), len(found.labelled))
+        labels = replace(labels, labelled=np.broadcast_to(found.labelled, rows))
     return labels.moved((resized_w / width, resized_h / height), tile.shift_xy)

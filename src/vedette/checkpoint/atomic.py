@@ -108,14 +108,16 @@ def atomic_file(path: Path, expected_bytes: int) -> Iterator[AtomicWriter]:
             failure of the very last step (flushing the folder), after which the new file is already in place.
     """
     path = Path(path)
-    _check_free_space(path, expected_bytes)
+    free = free_bytes(path.parent)
+    if free is not None and free < expected_bytes:
+        raise _disk_full(path, expected_bytes, free)
     temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
     try:
         with _written_then_renamed(temporary, path) as writer:
             yield writer
     except OSError as error:
         _remove_quietly(temporary)
-        raise _write_error(error, path, expected_bytes) from error
+        raise write_error(error, path, expected_bytes) from error
     except BaseException:
         _remove_quietly(temporary)
         raise
@@ -158,7 +160,8 @@ def _remove_quietly(path: Path) -> None:
         path.unlink()
 
 
-def _free_bytes(folder: Path) -> int | None:
+def free_bytes(folder: Path) -> int | None:
+    """Bytes that can still be written to the disk of ``folder``; None where the system does not say."""
     try:
         usage = shutil.disk_usage(folder)
     except OSError:
@@ -166,27 +169,23 @@ def _free_bytes(folder: Path) -> int | None:
     return usage.free if usage.total > 0 else None
 
 
-def _check_free_space(path: Path, needed: int) -> None:
-    free = _free_bytes(path.parent)
-    if free is not None and free < needed:
-        raise _disk_full(path, needed, free)
-
-
-def _disk_full(path: Path, needed: int, free: int | None) -> WriteError:
-    left = "an unknown amount" if free is None else f"{free / 1e6:.1f} MB"
-    return WriteError(
-        f"disk full: {needed / 1e6:.1f} MB needed, {left} free",
-        where=path,
-        fix="make room and try again; the previous file is kept",
-    )
-
-
-def _write_error(error: OSError, path: Path, needed: int) -> WriteError:
+def write_error(error: OSError, path: Path, needed: int | None = None) -> WriteError:
+    """Say in words what the system answered to writing ``path``, of which ``needed`` bytes were to be written."""
     if error.errno in _DISK_FULL:
-        return _disk_full(path, needed, _free_bytes(path.parent))
+        return _disk_full(path, needed, free_bytes(path.parent))
     if isinstance(error, FileNotFoundError):
         return WriteError(
             "cannot be written (its folder does not exist)", where=path, fix="create the folder"
         )
     reason = error.strerror or str(error)
     return WriteError(f"cannot be written ({reason})", where=path, fix="check the disk and the permissions")
+
+
+def _disk_full(path: Path, needed: int | None, free: int | None) -> WriteError:
+    numbers = [] if needed is None else [f"{needed / 1e6:.1f} MB needed"]
+    numbers += ["an unknown amount free" if free is None else f"{free / 1e6:.1f} MB free"]
+    return WriteError(
+        f"disk full: {', '.join(numbers)}",
+        where=path,
+        fix="make room and try again; the previous file is kept",
+    )

@@ -55,15 +55,17 @@ class LoadedDetector:
     metadata: dict[str, Any]
 
 
-def save_detector(
+def save_detector(  # noqa: PLR0913  # a record's parts, all named but two
     path: Path,
     detector: Detector,
     *,
     class_names: Sequence[str],
     letterbox: LetterboxPolicy,
     metadata: Mapping[str, Any],
+    half: bool = False,
+    allow_nonfinite: bool = False,
 ) -> None:
-    """Write a detector that :func:`load_detector` can read alone, in float32, whole or not at all.
+    """Write a detector that :func:`load_detector` can read alone, whole or not at all.
 
     Args:
         path: the file to create or replace.
@@ -71,9 +73,11 @@ def save_detector(
         class_names: one a class, at most 256 characters each, no control characters.
         letterbox: the preprocessing that belongs to it.
         metadata: JSON values.
+        half: store convolution weights in float16, for half the size; all else, and without it everything, is float32.
+        allow_nonfinite: accept weights that are NaN or infinite.
 
     Raises:
-        CheckpointError: a class name or weight cannot be stored (NaN and infinity cannot).
+        CheckpointError: a class name or weight cannot be stored.
         WriteError: the file could not be written; the previous one is kept.
     """
     path = Path(path)
@@ -83,6 +87,11 @@ def save_detector(
         for name, tensor in detector.state_dict().items()
     }
     _check_tensors(tensors, architecture, path)
+    if half:
+        tensors = {
+            name: tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
+            for name, tensor in tensors.items()
+        }
     content = {
         "kind": _KIND,
         "schema_version": SCHEMA_VERSION,
@@ -92,7 +101,7 @@ def save_detector(
         "letterbox": letterbox.to_dict(),
         "metadata": dict(metadata),
     }
-    write_tensors(path, tensors, content)
+    write_tensors(path, tensors, content, allow_nonfinite=allow_nonfinite)
 
 
 def load_detector(path: Path) -> LoadedDetector:
@@ -103,7 +112,10 @@ def load_detector(path: Path) -> LoadedDetector:
             architecture (missing, unknown and misshapen ones are named).
     """
     path = Path(path)
-    tensors, content = read_tensors(path)
+    stored, content = read_tensors(path)
+    tensors = {
+        name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in stored.items()
+    }
     if content.get("kind") != _KIND:
         raise CheckpointError("holds no detector", where=path, fix="use a file of the folder weights/")
     if content.get("schema_version") != SCHEMA_VERSION:

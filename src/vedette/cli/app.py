@@ -17,15 +17,21 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("vedette.cli.train", "Train a detector on your pictures."),
     "val": ("vedette.cli.val", "Measure a detector: AP, precision, recall, confusion."),
     "detect": ("vedette.cli.detect", "Find objects in pictures."),
+    "tune": ("vedette.cli.tune", "Search hyperparameters by training many times, on one or many machines."),
     "info": ("vedette.cli.info", "Show a model or checkpoint: layers, parameters, GFLOPs, strides, anchors."),
+    "import": (
+        "vedette.cli.import_checkpoint",
+        "Turn a YOLOv5 .pt checkpoint into one of vedette, without running it.",
+    ),
     "data check": ("vedette.cli.data_check", "List every defect of a data set as path:line: kind: text."),
+    "data anchors": ("vedette.cli.data_anchors", "Measure how anchors fit a data set, and fit new ones."),
     "demo": ("vedette.cli.demo", "Draw a data set, train, measure, detect, and write a report, in minutes."),
 }
 """Sub-command -> (module with a ``run(arguments) -> exit code``, one line of help)."""
 
 EXIT_CODES = (
     "0 done; 1 done, some inputs failed; 2 wrong usage or input refused; 3 could not write; "
-    "4 training diverged; 130/143 interrupted, resumable"
+    "4 training diverged; 5 another rank failed; 130/143 interrupted, resumable"
 )
 
 
@@ -40,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VedetteError as error:
         if os.environ.get("VEDETTE_DEBUG"):
             raise
-        _print_error(str(error))
+        if not error.joint or os.environ.get("RANK", "0") == "0":
+            _print_error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         _print_error("interrupted")

@@ -150,20 +150,17 @@ def _write_report(
     found: DetectSummary,
     seconds: float,
 ) -> Path:
+    from vedette.evaluate.report import evaluation_sections, headline
     from vedette.track.durations import format_seconds
-    from vedette.track.report import Section, build_report, write_report
-    from vedette.train.report import caption, class_section, percent
+    from vedette.track.report import Picture, Section, build_report, write_report
 
-    numbers = measured.evaluation.numbers
     pictures = sorted(path for path in found.folder.glob("*.*") if path.suffix in (".jpg", ".jpeg", ".png"))
-    plots = [measured.folder / "plots" / name for name in ("precision_recall.png", "confusion_matrix.png")]
-    batch = result.folder / "plots" / "train_batch0.jpg"
+    curves, batch = (result.folder / "plots" / name for name in ("results.png", "train_batch0.jpg"))
     page = build_report(
         "vedette: from pictures to a detector",
         "A detector trained from scratch, measured on pictures it has not seen, and used on some of them.",
         [
-            ("AP50", percent(numbers["ap50"])),
-            ("AP (IoU 0.5 to 0.95)", percent(numbers["ap"])),
+            *headline(measured.evaluation),
             ("pictures seen", f"{result.summary['images_seen']:,}"),
             ("time in all", format_seconds(seconds)),
         ],
@@ -171,14 +168,16 @@ def _write_report(
             Section(
                 "What it finds",
                 "Held-out pictures with the boxes above a score of 0.25.",
-                pictures=[(path, path.name) for path in pictures],
+                pictures=[Picture(path, "Found") for path in pictures],
             ),
             Section(
-                "Course of the training", pictures=[(result.folder / "plots" / "results.png", "By epoch")]
+                "Course of the training",
+                pictures=[Picture(curves, "Losses and precision by epoch.", wide=True)],
             ),
-            class_section(measured.evaluation),
-            Section("How well it finds it", pictures=[(path, caption(path)) for path in plots]),
-            Section("What it was shown", "A training batch.", pictures=[(batch, "Mosaics of four pictures")]),
+            *evaluation_sections(measured.evaluation, measured.folder / "plots"),
+            Section(
+                "What it was shown", "A training batch.", pictures=[Picture(batch, "Augmented pictures")]
+            ),
         ],
     )
     path = folder / "report.html"

@@ -16,7 +16,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _detect(config: DetectConfig) -> int:
-    from vedette.infer.printable import printable
+    from vedette.core.printable import printable
     from vedette.infer.run import describe, detect
     from vedette.infer.stream import PictureResult
 

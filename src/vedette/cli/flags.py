@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 from pydantic.fields import FieldInfo
 
+from vedette.cli.flag_names import full_names
 from vedette.config.base import Config
 from vedette.errors import UsageError
 
@@ -75,12 +76,29 @@ def parse_arguments(
     app["--help"].group = Group("Other")
     app.default(collect)
     try:
-        app(_with_bare_values(fields, arguments))
+        app(spelled_out(command, classes, arguments))
     except CycloptsError as error:
         raise _usage_error(command, error) from None
     if not collected.pop("", False):
         return None
     return {cls: {n: v for n, v in collected.items() if n in cls.model_fields} for cls in classes}
+
+
+def spelled_out(command: str, classes: Sequence[type[Config]], arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with full names for beginnings of flags, and with values for flags that stand alone.
+
+    Raises:
+        UsageError: the beginning of several flags.
+    """
+    known, fields = {"--help": ""}, dict[str, FieldInfo]()
+    for cls in classes:
+        fields |= cls.model_fields
+        for name, field in cls.model_fields.items():
+            for flag in flag_names(name, field):
+                known[flag] = name
+                if field.annotation is bool and field.default is True:
+                    known[f"--no-{flag.removeprefix('--')}"] = f"no {name}"
+    return _with_bare_values(fields, full_names(command, known, arguments))
 
 
 def run_with_config(

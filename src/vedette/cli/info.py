@@ -69,10 +69,10 @@ def _summarise(config: InfoConfig) -> tuple[Any, dict[str, Any]]:
     from vedette.model.detector import summary
     from vedette.model.releases import architecture
 
-    if Path(config.model).suffix == ".safetensors":
-        from vedette.checkpoint.deployable import load_detector
+    if Path(config.model).suffix.lower() in (".safetensors", ".pt", ".pth"):
+        from vedette.checkpoint.load import load
 
-        loaded = load_detector(Path(config.model))
+        loaded = load(Path(config.model))
         extra = {
             "class_names": list(loaded.class_names),
             "letterbox": loaded.letterbox.to_dict(),

@@ -59,7 +59,9 @@ def _first_problem(
     error: ValidationError, cls: type[Config], where: object, labels: Mapping[str, str]
 ) -> ConfigError:
     problem = error.errors(include_url=False)[0]
-    path = [str(part) for part in problem["loc"]] or [cls.__name__]
+    if not problem["loc"]:  # a contradiction between fields: its text names them
+        return ConfigError(problem["msg"].removeprefix("Value error, "), where=where or cls.__name__)
+    path = [str(part) for part in problem["loc"]]
     key = labels.get(path[0]) or ".".join(path)
     place = f"{where}: {key}" if str(where) else key
     if problem["type"] == "extra_forbidden":

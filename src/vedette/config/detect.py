@@ -29,11 +29,14 @@ def _flags(*names: str) -> dict[str, Any]:
 class DetectConfig(Config):
     """What to run on what, how boxes are chosen, and what is written where."""
 
-    weights: Annotated[str, Field(min_length=1)] = Field(
-        description="File of a trained detector (best.safetensors of a training run)",
+    weights: str = Field(
+        "",
+        description="File of a trained detector (best.safetensors of a training run), or the name of shipped weights; "
+        "empty: yolov5n-voc, which knows 20 everyday classes",
     )
     source: Annotated[tuple[str, ...], BeforeValidator(_as_texts), Field(min_length=1)] = Field(
         description="Pictures: a file, a folder, a glob such as 'shots/**/*.jpg', a .txt list of paths; or several",
+        json_schema_extra={"flags": ["--source"], "positional": True},
     )
     image_size: SizeHWField | None = Field(
         None,

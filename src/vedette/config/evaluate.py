@@ -68,5 +68,5 @@ class EvaluateConfig(Config):
         "", description="Write the numbers to this JSON file", json_schema_extra={"flags": ["--json"]}
     )
     save_json: bool = Field(False, description="Write predictions.json (COCO results) into the run folder")
-    plots: bool = Field(True, description="Draw curves and confusion matrix into the run folder")
+    plots: bool = Field(True, description="Draw curves, confusion matrix and pictures into the run folder")
     verbose: bool = Field(False, description="Print a line per class")

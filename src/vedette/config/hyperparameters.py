@@ -1,11 +1,12 @@
 """Hyperparameters of training under their published names, and the presets that ship with the package.
 
 A hyperparameter file is a flat YAML mapping of these names, as people know it from YOLOv5 (``hyp.*.yaml``).
-Names and published values: specification ``training.md`` sections 2, 3, 6 and 8.
+Names and published values: specification ``training.md`` sections 2, 3, 6, 8 and 14.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,15 +19,19 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Gain = Annotated[float, Field(ge=0.0)]
 
 
+FITTED_RATES = {"SGD": 0.02, "Adam": 0.001, "AdamW": 0.001}
+"""Initial learning rate by update rule, where none is given."""
+
+
 class Hyperparameters(Config):
     """All numbers that shape learning. The defaults are vedette's own recipe; see ``PRESETS`` for others."""
 
     model_config = ConfigDict(title="Hyperparameters")
 
     # Optimizer and schedule
-    lr0: Annotated[float, Field(gt=0.0, le=10.0)] = 0.01
-    """Initial learning rate."""
-    lrf: Fraction = 0.1
+    lr0: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    """Initial learning rate; 0 = fitted to the update rule: SGD 0.02, Adam and AdamW 0.001 (published: 0.01)."""
+    lrf: Fraction = 0.01
     """Final learning rate as a fraction of lr0."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.937
     """SGD momentum, or Adam's beta1."""
@@ -71,6 +76,8 @@ class Hyperparameters(Config):
     """Weight of positives in the objectness loss."""
     anchor_t: Annotated[float, Field(ge=1.0)] = 4.0
     """A box is matched to an anchor if neither side is this many times larger or smaller."""
+    anchors: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
+    """Fit so many anchors a level to the boxes, rounded; 0 = as many as the model has, and only if those fit badly."""
     fl_gamma: Gain = 0.0
     """Exponent of the focal loss; 0 = plain binary cross-entropy."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
@@ -101,24 +108,51 @@ class Hyperparameters(Config):
     """Probability that a sample is a mosaic of four pictures."""
     mixup: Fraction = 0.0
     """Probability that a mosaic is blended with a second one."""
-    mosaic_off_fraction: Fraction = 0.0
+    mosaic_off_fraction: Fraction = 0.1
     """The last part of the run that is trained without mosaics and blending, on pictures as they will come."""
 
+    def for_optimizer(self, optimizer: str) -> Hyperparameters:
+        """The same with the initial learning rate filled in, if it is to be fitted to this update rule."""
+        return self if self.lr0 > 0 else self.model_copy(update={"lr0": FITTED_RATES[optimizer]})
 
-_YOLOV5_SCHEDULE: dict[str, Any] = {
-    "warmup_min_iterations": 1000,
-    "warmup_max_fraction": 1.0,
-    "published_schedule": True,
+
+_PUBLISHED: dict[str, Any] = {
+    "lr0": 0.01,
     "nominal_batch": 64,
     "ema_decay": 0.9999,
     "ema_ramp": 2000.0,
+    "mosaic_off_fraction": 0.0,
+}
+
+_V4_SCHEDULE: dict[str, Any] = {
+    **_PUBLISHED,
+    "warmup_min_iterations": 1000,
+    "warmup_max_fraction": 1.0,
+    "published_schedule": True,
+}
+
+# Not published_schedule: that is v4.0's way of accumulating gradients, which v7.0 has given up.
+_V7_SCHEDULE: dict[str, Any] = {
+    **_PUBLISHED,
+    "warmup_min_iterations": 100,
+    "warmup_max_fraction": 1.0,
+    "gradient_clip": 10.0,
+}
+
+_V7_MEDIUM: dict[str, Any] = {
+    **_V7_SCHEDULE,
+    "lrf": 0.1,
+    "cls": 0.3,
+    "obj": 0.7,
+    "scale": 0.9,
+    "mixup": 0.1,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    "yolov5-v4": {**_YOLOV5_SCHEDULE, "lrf": 0.2},
+    "yolov5-v4": {**_V4_SCHEDULE, "lrf": 0.2},
     "yolov5-v4-finetune": {
-        **_YOLOV5_SCHEDULE,
+        **_V4_SCHEDULE,
         "lr0": 0.0032,
         "lrf": 0.12,
         "momentum": 0.843,
@@ -142,32 +176,85 @@ PRESETS: dict[str, dict[str, Any]] = {
         "flipud": 0.00856,
         "mixup": 0.243,
     },
+    "yolov5-v7-low": {**_V7_SCHEDULE, "lrf": 0.01},
+    "yolov5-v7-med": _V7_MEDIUM,
+    "yolov5-v7-high": _V7_MEDIUM,
 }
 """Named sets of hyperparameters: what differs from the defaults."""
+
+PRESET_OF_FILE: dict[str, str] = {
+    "hyp.scratch.yaml": "yolov5-v4",
+    "hyp.finetune.yaml": "yolov5-v4-finetune",
+    "hyp.scratch-low.yaml": "yolov5-v7-low",
+    "hyp.scratch-med.yaml": "yolov5-v7-med",
+    "hyp.scratch-high.yaml": "yolov5-v7-high",
+}
+"""The published files that scripts name, and the presets of the same values."""
+
+_OUTLINES = "boxes are kept, not outlines, so there is nothing to cut out and paste"
+_PRESET_NOTES = {"yolov5-v7-high": f"copy_paste 0.1 is left out: {_OUTLINES}"}
 
 _UNUSED_KEYS = frozenset({"iou_t"})
 """Keys that published files carry and no release uses (specification loss.md section 1)."""
 
 
-def load_hyperparameters(name_or_path: str) -> Hyperparameters:
-    """A preset by name, or a YAML file of published or own names.
+@dataclass(frozen=True, slots=True)
+class LoadedHyperparameters:
+    """Hyperparameters and what to know about where they come from.
 
-    A file starts from vedette's defaults, except that keys of the schedule which published files do not know
-    stay at vedette's values. The old key ``giou`` is read as ``box``; ``iou_t``, which no release uses, is left out.
+    Attributes:
+        values: the hyperparameters.
+        notes: one sentence each.
+    """
+
+    values: Hyperparameters
+    notes: tuple[str, ...] = ()
+
+
+def load_hyperparameters(name_or_path: str) -> Hyperparameters:
+    """The values of :func:`read_hyperparameters`."""
+    return read_hyperparameters(name_or_path).values
+
+
+def read_hyperparameters(name_or_path: str) -> LoadedHyperparameters:
+    """A preset by name, a YAML file of published or own names, or a published file's name for its preset.
+
+    A file starts from vedette's defaults: keys that it lacks, such as those of the schedule that published files do
+    not know, stay at vedette's values. The old key ``giou`` is read as ``box``; ``iou_t``, which no release uses, is
+    left out, and so is ``copy_paste``.
 
     Raises:
         ConfigError: unknown preset, unknown key (with the nearest known one), or value out of range.
     """
-    if name_or_path in PRESETS:
-        return Hyperparameters.parse(PRESETS[name_or_path], where=name_or_path)
     path = Path(name_or_path)
+    if name_or_path in PRESETS:
+        return _preset(name_or_path)
     if not path.exists():
-        raise ConfigError(
-            "is neither a preset nor a file",
-            where=f"--hyp {name_or_path}",
-            fix=nearest(name_or_path, PRESETS),
+        preset = PRESET_OF_FILE.get(path.name)
+        if preset is None:
+            raise ConfigError(
+                "is neither a preset nor a file", where=f"--hyp {name_or_path}", fix=_offered(name_or_path)
+            )
+        found = _preset(preset)
+        note = (
+            f"there is no file {name_or_path}: the preset {preset} has the values published under that name"
         )
+        return LoadedHyperparameters(found.values, (note, *found.notes))
     values = {key: value for key, value in read_yaml_mapping(path).items() if key not in _UNUSED_KEYS}
     if "giou" in values and "box" not in values:
         values["box"] = values.pop("giou")
-    return Hyperparameters.parse(values, where=path)
+    copy_paste = values.pop("copy_paste", 0)
+    notes = (f"{path}: copy_paste {copy_paste} is left out: {_OUTLINES}",) if copy_paste else ()
+    return LoadedHyperparameters(Hyperparameters.parse(values, where=path), notes)
+
+
+def _preset(name: str) -> LoadedHyperparameters:
+    notes = (_PRESET_NOTES[name],) if name in _PRESET_NOTES else ()
+    return LoadedHyperparameters(Hyperparameters.parse(PRESETS[name], where=name), notes)
+
+
+def _offered(name: str) -> str:
+    """A hint: for a word the nearest preset, for the name of a file all of them."""
+    if Path(name).suffix in (".yaml", ".yml"):
+        return "give the path of a file, or a preset: " + ", ".join(PRESETS)
+    return nearest(name, PRESETS)

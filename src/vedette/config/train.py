@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from vedette.config.base import Config, SizeHWField
+from vedette.config.spellings import same_meaning
+
+AUTOMATIC = -1
+"""The batch size that stands for one that is fitted to the memory of the GPU."""
+
+
+def _check_batch_size(value: int) -> int:
+    if value != AUTOMATIC and not 1 <= value <= 65_536:
+        raise ValueError("should be greater than or equal to 1 and at most 65536, or -1")
+    return value
+
+
+def _as_words(value: object) -> object:
+    """Let numbers stand among words, or one alone, as Python and YAML have them."""
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    return tuple(str(entry) if type(entry) is int else entry for entry in values)
+
+
+BatchSize = Annotated[int, AfterValidator(_check_batch_size)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_as_words)]
 
 
 class TrainConfig(Config):
@@ -21,7 +41,9 @@ class TrainConfig(Config):
         json_schema_extra={"flags": ["--cfg", "--model"]},
     )
     hyp: str = Field(
-        "default", description="Hyperparameters: default, yolov5-v4, yolov5-v4-finetune, or a YAML file"
+        "default",
+        description="Hyperparameters: default, yolov5-v4, yolov5-v4-finetune, yolov5-v7-low, yolov5-v7-med, "
+        "yolov5-v7-high, or a YAML file",
     )
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = Field(300, description="Passes over the data set")
     time_budget: Annotated[float, Field(ge=0)] = Field(
@@ -32,9 +54,9 @@ class TrainConfig(Config):
     patience: Annotated[int, Field(ge=0)] = Field(
         0, description="Stop when so many epochs in a row brought no better model; 0: never"
     )
-    batch_size: Annotated[int, Field(ge=-1, le=65_536)] = Field(
+    batch_size: BatchSize = Field(
         16,
-        description="Pictures per batch, over all devices; -1: what fits into the memory of the GPU",
+        description="Pictures per batch, over all devices; -1: what fits into the memory of a GPU, 16 elsewhere",
         json_schema_extra={"flags": ["--batch-size", "--batch", "-b"]},
     )
     image_size: SizeHWField = Field(
@@ -51,12 +73,15 @@ class TrainConfig(Config):
     schedule: Literal["cosine", "linear"] = Field("cosine", description="Shape of the learning rate")
     cos_lr: bool = Field(False, description="The same as --schedule cosine")
     linear_lr: bool = Field(False, description="The same as --schedule linear")
-    freeze: tuple[str, ...] = Field(
+    freeze: Words = Field(
         (),
-        description="Layers that stay as they are: one number N for the first N, several numbers, or names",
+        description="Layers that stay as they are: one number N for the first N, several numbers for these layers, "
+        "or names: backbone, neck, head, backbone.p3, model.3",
     )
-    noautoanchor: bool = Field(False, description="Keep the anchors of the model, also where they fit badly")
-    single_cls: bool = Field(False, description="Train as if all boxes were of one class")
+    noautoanchor: bool = Field(
+        False, description="Keep the anchors of the model, also where they fit the boxes badly"
+    )
+    single_cls: bool = Field(False, description="Train as if all boxes were of one class, named item")
     rect: bool = Field(
         False, description="Batches of pictures of similar shape, in frames cut to it; switches mosaics off"
     )
@@ -66,11 +91,13 @@ class TrainConfig(Config):
     quad: bool = Field(
         False, description="Join the pictures of a batch in fours, each into one of twice the size"
     )
-    image_weights: bool = Field(False, description="Draw pictures more often that hold what is found badly")
+    image_weights: bool = Field(
+        False, description="Draw pictures more often that hold what is rare or found badly"
+    )
     repeat_threshold: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         0.0, description="Repeat pictures of classes that are in fewer than this part of all pictures; 0: off"
     )
-    sync_bn: bool = Field(False, description="Normalize over the batches of all GPUs")
+    sync_bn: bool = Field(False, description="Normalize over the parts that all GPUs have of a batch")
     rank_timeout: Annotated[float, Field(gt=0, le=3600)] = Field(
         30.0, description="Seconds after which a rank that does not answer is taken for dead"
     )
@@ -101,7 +128,7 @@ class TrainConfig(Config):
         description="Measure after the last epoch only",
         json_schema_extra={"flags": ["--noval", "--notest"]},
     )
-    noplots: bool = Field(False, description="Draw no plots and pictures")
+    noplots: bool = Field(False, description="Draw no plots and pictures; the report has tables only")
     save_period: Annotated[int, Field(ge=-1)] = Field(
         -1, description="Also keep the weights of every so many epochs; below 1: last and best only"
     )
@@ -137,3 +164,14 @@ class TrainConfig(Config):
         description="Search hyperparameters over so many generations: see `vedette tune`",
         json_schema_extra={"bare": "300"},
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_spellings(cls, values: object) -> object:
+        return same_meaning(values) if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _check_patience(self) -> TrainConfig:
+        if self.patience and self.noval:
+            raise ValueError("--patience needs measurements, and --noval leaves them out")
+        return self

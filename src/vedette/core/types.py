@@ -19,15 +19,21 @@ applied; the *frame* is what the network sees (letterboxed). Pictures are RGB ui
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.core.printable import printable
+from vedette.errors import MissingExtraError
+
 if TYPE_CHECKING:
     import torch
+
+    from vedette.core.provenance import Provenance
 
 Image = NDArray[np.uint8]
 """RGB picture, uint8 [H, W, 3]."""
@@ -50,6 +56,8 @@ class Sample:
         class_ids: int64 [M], 0-based.
         ignored: bool [M]; True for crowd, difficult and "don't care" boxes: neither target nor background.
         image_number: position of the picture in its split.
+        labelled: bool [M, C]; which classes are labelled in the picture that each box comes from (a mosaic has
+            several); None: all of them in every picture.
     """
 
     image: Image
@@ -57,6 +65,7 @@ class Sample:
     class_ids: IntArray
     ignored: BoolArray
     image_number: int
+    labelled: BoolArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +76,15 @@ class Batch:
         images: uint8 [B, 3, H, W], RGB.
         targets: float32 [M, 6]: (image in batch, class, cx, cy, w, h), the box in 0..1 of the frame.
         ignored: float32 [K, 6]: the same for boxes that are neither target nor background.
-        image_numbers: int64 [B], position of each picture in its split.
+        image_numbers: int64 [B], position of each picture in its split; more than B where frames hold several.
+        labelled: bool [M, C], one row a target: which classes are labelled in the picture it comes from; None: all.
     """
 
     images: torch.Tensor
     targets: torch.Tensor
     ignored: torch.Tensor
     image_numbers: torch.Tensor
+    labelled: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,7 @@ class Detections:
         path: where the picture came from, or "" for an array.
         milliseconds: time by stage: ``decode``, ``preprocess``, ``inference``, ``postprocess``
             (batch time divided by the number of pictures in the batch).
+        provenance: where in the network each box comes from, if it was asked for.
     """
 
     boxes_xyxy_px: FloatArray
@@ -98,9 +110,20 @@ class Detections:
     size_hw: SizeHW
     path: str = ""
     milliseconds: Mapping[str, float] = field(default_factory=dict)
+    provenance: Provenance | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def chosen(self, rows: IntArray | BoolArray) -> Detections:
+        """Some of the boxes, by number or by mask."""
+        return replace(
+            self,
+            boxes_xyxy_px=self.boxes_xyxy_px[rows],
+            scores=self.scores[rows],
+            class_ids=self.class_ids[rows],
+            provenance=None if self.provenance is None else self.provenance.chosen(rows),
+        )
 
     def records(self) -> list[dict[str, Any]]:
         """One JSON-ready dict a box: ``box_xyxy``, ``score``, ``class_id``, ``class_name``."""
@@ -113,3 +136,51 @@ class Detections:
             }
             for box, score, class_id in zip(self.boxes_xyxy_px, self.scores, self.class_ids, strict=True)
         ]
+
+    def to_json(self) -> str:
+        """One line of JSON: ``path``, ``size_hw`` and ``detections``, a list of :meth:`records`."""
+        content = {"path": self.path, "size_hw": list(self.size_hw), "detections": self.records()}
+        return printable(json.dumps(content, ensure_ascii=False, allow_nan=False))
+
+    def to_coco(self, image_id: int | str, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """COCO results: boxes (x, y, width, height) with three decimals, scores with five.
+
+        Args:
+            image_id: of the picture in the annotation file.
+            category_ids: the file's category of each class; None: the class id itself.
+
+        Formula: evaluation.md section 6.
+        """
+        results = []
+        for record in self.records():
+            x1, y1, x2, y2 = record["box_xyxy"]
+            class_id = record["class_id"]
+            results.append(
+                {
+                    "image_id": image_id,
+                    "category_id": class_id if category_ids is None else int(category_ids[class_id]),
+                    "bbox": [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)],
+                    "score": round(record["score"], 5),
+                }
+            )
+        return results
+
+    def to_supervision(self) -> Any:
+        """The same boxes as ``supervision.Detections``, with class names under ``data["class_name"]``.
+
+        Raises:
+            MissingExtraError: the package supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError:
+            raise MissingExtraError(
+                "supervision", "supervision", "handing detections to supervision"
+            ) from None
+        names = np.array([self.class_names[int(number)] for number in self.class_ids], dtype=str)
+        return supervision.Detections(
+            xyxy=self.boxes_xyxy_px,
+            confidence=self.scores,
+            class_id=self.class_ids,
+            data={"class_name": names},
+        )

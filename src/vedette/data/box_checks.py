@@ -5,8 +5,8 @@ Each row is named for the first thing that is wrong with it; rows that are kept 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vedette.core.types import BoolArray, IntArray
 from vedette.data.defects import Defect
 from vedette.data.formats.records import RawSplit
+from vedette.data.labelled import LabelledClasses
 
 EDGE_TOLERANCE_PX = 0.5
 """Rounding in label files moves an edge by less than this; only more is reported as crossing."""
@@ -42,6 +43,7 @@ class RowCheck:
         keep: bool [R]; rows that are still in.
         boxes: float64 [R, 4], (x1, y1, x2, y2) in pixels of the oriented picture.
         sizes_hw: float64 [R, 2], size of each row's picture.
+        ignored: bool [R]; rows that are neither target nor background.
         defects: what was found.
     """
 
@@ -49,7 +51,8 @@ class RowCheck:
     keep: BoolArray
     boxes: Floats
     sizes_hw: Floats
-    defects: list[Defect]
+    ignored: BoolArray
+    defects: list[Defect] = field(default_factory=list)
 
     def report(
         self, found: BoolArray | np.bool_, kind: str, text: Callable[[int], str], *, drop: bool
@@ -80,7 +83,7 @@ def check_rows(raw: RawSplit, sizes_hw: IntArray, usable: BoolArray, class_count
     """
     numbers = raw.rows.image_numbers
     sizes = sizes_hw[numbers].astype(np.float64).reshape(-1, 2)
-    check = RowCheck(raw, usable[numbers].copy(), _pixel_boxes(raw, sizes), sizes, [])
+    check = RowCheck(raw, usable[numbers].copy(), _pixel_boxes(raw, sizes), sizes, raw.rows.ignored.copy())
     if raw.relative:
         _check_relative(check)
     else:
@@ -89,6 +92,24 @@ def check_rows(raw: RawSplit, sizes_hw: IntArray, usable: BoolArray, class_count
     _check_sizes(check)
     _check_repetition(check)
     return check
+
+
+def ignore_unlabelled(check: RowCheck, labelled: LabelledClasses, class_names: Sequence[str]) -> None:
+    """Name boxes of classes that are not labelled in their picture, and make them ignored ones.
+
+    Other objects of such a class have no box there, so nothing about it is learned or judged in that picture.
+    """
+    kept = np.flatnonzero(check.keep)
+    class_ids = check.raw.rows.class_values[kept].astype(np.int64)
+    of_row = labelled.set_ids[check.raw.rows.image_numbers[kept]]
+    found = np.zeros(len(check.keep), np.bool_)
+    found[kept] = ~labelled.sets[of_row, class_ids]
+
+    def text(row: int) -> str:
+        return f"'{class_names[int(check.raw.rows.class_values[row])]}' is not labelled in this picture"
+
+    check.report(found, "class-not-labelled", text, drop=False)
+    check.ignored |= found
 
 
 def _pixel_boxes(raw: RawSplit, sizes_hw: Floats) -> Floats:

@@ -30,12 +30,16 @@ class SplitReport:
         class_counts: int64 [C], boxes of each class, ignored ones left out.
         ignored_count: ignored boxes.
         background_count: pictures without boxes.
+        partly_labelled_count: used pictures in which not all classes are labelled.
+        labelled_counts: int64 [C], used pictures in which each class is labelled.
     """
 
     counts: SplitCounts
     class_counts: IntArray
     ignored_count: int
     background_count: int
+    partly_labelled_count: int
+    labelled_counts: IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,12 @@ class CheckReport:
         )
         by_class = zip(self.class_names, report.class_counts.tolist(), strict=True)
         yield f"{name}: " + ", ".join(f"{class_name} {count}" for class_name, count in by_class)
+        if report.partly_labelled_count:
+            labelled = zip(self.class_names, report.labelled_counts.tolist(), strict=True)
+            yield (
+                f"{name}: {report.partly_labelled_count} pictures have only some classes labelled; pictures with "
+                "each class labelled: " + ", ".join(f"{class_name} {count}" for class_name, count in labelled)
+            )
 
 
 def check_dataset(
@@ -167,4 +177,6 @@ def _report(index: SplitIndex, damaged: Mapping[int, Defect]) -> SplitReport:
         class_counts=np.bincount(index.class_ids[used], minlength=len(index.class_names)).astype(np.int64),
         ignored_count=int((index.ignored & ~lost_rows).sum()),
         background_count=int((~lost & (np.diff(index.offsets) == 0)).sum()),
+        partly_labelled_count=int((index.labelled_set_ids[~lost] != 0).sum()),
+        labelled_counts=index.labelled_sets[index.labelled_set_ids[~lost]].sum(axis=0, dtype=np.int64),
     )

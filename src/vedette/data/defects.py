@@ -82,6 +82,14 @@ KINDS: dict[str, DefectKind] = {
     "filename-mismatch": DefectKind("kept", "<filename> names another file than the picture it belongs to"),
     "missing-column": DefectKind("file", "the CSV header lacks a column, or the file has no readable header"),
     "csv-malformed": DefectKind("row", "the line is not CSV"),
+    # Labelled classes
+    "class-not-labelled": DefectKind(
+        "kept", "a box of a class that is not labelled in its picture; it is used as an ignored box"
+    ),
+    "labelled-malformed": DefectKind("file", "a line of the file of labelled classes cannot be read"),
+    "labelled-class-unknown": DefectKind("file", "a class is called labelled that the data set does not have"),
+    "labelled-place-unknown": DefectKind("file", "labelled classes of a picture or folder that is not there"),
+    "labelled-twice": DefectKind("file", "labelled classes of a picture or folder are given a second time"),
     # Pictures
     "picture-missing": DefectKind("picture", "a list or annotation names a picture that is not there"),
     "picture-unreadable": DefectKind("picture", "the picture's header cannot be read or is refused"),

@@ -22,7 +22,8 @@ Ours adds ``format``; a split is then a mapping. ``docs`` of each format: :mod:`
     coordinates: voc1                     # 1-based inclusive pixels; the default of csv is `edges`
     names: [boat]
 
-Any mapping may name ``backgrounds``: folders of pictures without objects. Relative paths are taken from
+Any mapping may name ``backgrounds``: folders of pictures without objects; and, where not all classes are labelled in
+all pictures, ``labelled`` and ``objectness``: see :mod:`vedette.data.labelled`. Relative paths are taken from
 ``path``; where the YAML has no ``path``, from the folder of the YAML and then from the working directory.
 
 Nothing in a description is ever executed or downloaded; ``download`` is passed over with a note.
@@ -32,7 +33,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -40,6 +41,7 @@ from typing import Any, Literal, cast
 
 from vedette.config.base import read_yaml_mapping
 from vedette.data.cache_folder import cache_folder
+from vedette.data.labelled import ALL_LABELLED, LabelledRules, parse_labelled
 from vedette.errors import ConfigError, DataError, nearest
 
 DATA_VARIABLE = "VEDETTE_DATA_DIR"
@@ -55,12 +57,13 @@ MAX_NAME_LENGTH = 256
 
 _KEYS = ("format", "path", *SPLITS, "nc", "names", "coordinates", "download", "roboflow")
 _PASSED_OVER = ("download", "roboflow")
+_ANY_FORMAT = ("backgrounds", "labelled", "objectness")
 # Needed and optional keys of a split that is a mapping.
 _SPLIT_KEYS: dict[LabelFormat, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "yolo": (("images",), ("backgrounds",)),
-    "coco": (("images", "annotations"), ("backgrounds",)),
-    "voc": (("images", "annotations"), ("list", "backgrounds")),
-    "csv": (("images", "annotations"), ("list", "backgrounds")),
+    "yolo": (("images",), _ANY_FORMAT),
+    "coco": (("images", "annotations"), _ANY_FORMAT),
+    "voc": (("images", "annotations"), ("list", *_ANY_FORMAT)),
+    "csv": (("images", "annotations"), ("list", *_ANY_FORMAT)),
 }
 
 
@@ -73,12 +76,14 @@ class SplitSource:
         annotations: COCO: the JSON file; VOC: the folder of XML files; CSV: the CSV file; YOLO: None.
         list_file: VOC and CSV: the file that names the pictures of the split; None takes all.
         backgrounds: folders of pictures without objects.
+        labelled: which classes are labelled in which pictures.
     """
 
     images: tuple[Path, ...]
     annotations: Path | None = None
     list_file: Path | None = None
     backgrounds: tuple[Path, ...] = ()
+    labelled: LabelledRules = ALL_LABELLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +221,10 @@ def _parse(
     if not splits:
         raise DataError("names no split", where=file, fix="add at least one of: train, val, test")
     class_names, category_ids = _classes(values, cast("LabelFormat", label_format), splits, file)
+    for split, source in splits.items():
+        if isinstance(values[split], dict):
+            rules = parse_labelled(values[split], class_names, roots, f"{file}: {split}")
+            splits[split] = replace(source, labelled=rules)
     return DatasetDescription(
         name=file.stem,
         argument=argument,

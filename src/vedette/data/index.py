@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, overload
 
@@ -59,12 +59,16 @@ class PictureLabels:
         class_ids: int64 [M].
         ignored: bool [M].
         areas: float64 [M].
+        labelled: bool [C], which classes are labelled in the picture; None: all, in every picture of the split.
+        background_unknown: what no box covers is not to be taken for background.
     """
 
     boxes_xyxy_px: NDArray[np.float64]
     class_ids: IntArray
     ignored: BoolArray
     areas: NDArray[np.float64]
+    labelled: BoolArray | None = None
+    background_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +86,10 @@ class SplitIndex:
         ignored: bool [M]; crowd and difficult boxes: neither target nor background.
         areas: float64 [M]; the area that a COCO file states, else width times height.
         image_ids: int64 [n]; COCO image ids, else position + 1.
+        labelled_sets: bool [K, C]; the sets of classes that are labelled in some picture, that of all classes first.
+            See :mod:`vedette.data.labelled`.
+        labelled_set_ids: int64 [n], the set of each picture.
+        background_unknown: bool [n]; see :class:`PictureLabels`.
         class_names: by class id.
         category_ids: category id of each class id in COCO results.
         counts: what went in and what became of it.
@@ -101,6 +109,9 @@ class SplitIndex:
     ignored: BoolArray
     areas: NDArray[np.float64]
     image_ids: IntArray
+    labelled_sets: BoolArray
+    labelled_set_ids: IntArray
+    background_unknown: BoolArray
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
     counts: SplitCounts
@@ -129,12 +140,37 @@ class SplitIndex:
         """The boxes of a picture."""
         rows = slice(*self.offsets[number : number + 2].tolist())
         return PictureLabels(
-            self.boxes_xyxy_px[rows], self.class_ids[rows], self.ignored[rows], self.areas[rows]
+            self.boxes_xyxy_px[rows],
+            self.class_ids[rows],
+            self.ignored[rows],
+            self.areas[rows],
+            self.labelled_sets[self.labelled_set_ids[number]] if self.partly_labelled else None,
+            bool(self.background_unknown[number]),
+        )
+
+    @property
+    def partly_labelled(self) -> bool:
+        """Whether there is a picture in which not all classes are labelled."""
+        return len(self.labelled_sets) > 1
+
+    def as_single_class(self) -> SplitIndex:
+        """The same split with all boxes in class 0 (data.md, section 13)."""
+        return replace(
+            self,
+            class_ids=np.zeros_like(self.class_ids),
+            labelled_sets=np.asarray(self.labelled_sets.all(axis=1, keepdims=True), np.bool_),
+            class_names=single_class_names(self.class_names),
+            category_ids=self.category_ids[:1],
         )
 
     def class_counts(self) -> IntArray:
         """Boxes of each class, ignored ones left out; int64 [C]."""
         return np.bincount(self.class_ids[~self.ignored], minlength=len(self.class_names)).astype(np.int64)
+
+
+def single_class_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """The name of all classes taken as one: "item", unless there is but one name."""
+    return tuple(class_names) if len(class_names) == 1 else ("item",)
 
 
 def load_index(
@@ -164,6 +200,12 @@ def load_index(
     built, notes = _load_or_build(description, split, folder)
     index = _pack_index(description, split, built, (*description.notes, *notes))
     _refuse_unusable(index, built, description)
+    if index.background_unknown.all():
+        note = (
+            f"no picture of '{split}' has all classes labelled, so with 'objectness: unknown' nothing teaches where "
+            "there is no object"
+        )
+        index = replace(index, notes=(*index.notes, note))
     if on_bad_label == "error":
         _refuse_any(built)
     _refuse_too_many(built, description, max_bad_fraction)
@@ -224,6 +266,9 @@ def _pack_index(
         ignored=built.arrays["ignored"].astype(np.bool_),
         areas=built.arrays["areas"].astype(np.float64),
         image_ids=built.arrays["image_ids"].astype(np.int64),
+        labelled_sets=built.arrays["labelled_sets"].astype(np.bool_),
+        labelled_set_ids=built.arrays["labelled_set_ids"].astype(np.int64),
+        background_unknown=built.arrays["background_unknown"].astype(np.bool_),
         class_names=description.class_names,
         category_ids=description.category_ids,
         counts=built.counts,

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.core.types import BoolArray, IntArray
-from vedette.data.box_checks import RowCheck, check_rows
+from vedette.data.box_checks import RowCheck, check_rows, ignore_unlabelled
 from vedette.data.defects import Defect
 from vedette.data.description import DatasetDescription
 from vedette.data.formats import parse_split
 from vedette.data.formats.records import RawSplit, SplitFiles
 from vedette.data.images import ImageHeader, probe_image, read_image
+from vedette.data.labelled import labelled_classes
 from vedette.data.sources import relative_path
 from vedette.errors import ImageError
 
@@ -83,7 +84,7 @@ class BuiltSplit:
 
 
 def build_split(description: DatasetDescription, files: SplitFiles) -> BuiltSplit:
-    """Parse the labels, read the header of every picture, check every row."""
+    """Parse the labels, read the header of every picture, check every row, find what is labelled where."""
     raw = parse_split(description, files)
     stamps = stamp_files(raw.image_paths)
     headers = probe_pictures(raw.image_paths, stamps[:, 0] != MISSING)
@@ -93,10 +94,20 @@ def build_split(description: DatasetDescription, files: SplitFiles) -> BuiltSpli
     sizes = sizes.reshape(-1, 2)
     usable, picture_defects = _check_pictures(raw, headers, sizes)
     check = check_rows(raw, sizes.astype(np.int64), usable, len(description.class_names))
-    defects = tuple(sorted([*raw.defects, *picture_defects, *check.defects]))
+    labelled = labelled_classes(
+        files.labelled, raw.image_paths, description.class_names, description.search_roots
+    )
+    ignore_unlabelled(check, labelled, description.class_names)
+    defects = tuple(sorted([*raw.defects, *picture_defects, *check.defects, *labelled.defects]))
     relative = [relative_path(path, str(description.root)) for path in raw.image_paths]
     order = np.array(sorted(np.flatnonzero(usable).tolist(), key=relative.__getitem__), np.int64)
     arrays = _arrays(raw, check, sizes, order)
+    hashed = dict(arrays)
+    partial = labelled.partial[order]
+    arrays["labelled_sets"], arrays["labelled_set_ids"] = labelled.sets, labelled.set_ids[order]
+    arrays["background_unknown"] = partial & files.labelled.background_unknown
+    # Data sets without partial labels keep the hash that they had before there were any.
+    hashed = arrays if partial.any() else hashed
     paths = [relative[number] for number in order.tolist()]
     return BuiltSplit(
         paths=paths,
@@ -105,7 +116,7 @@ def build_split(description: DatasetDescription, files: SplitFiles) -> BuiltSpli
         counts=_count(raw, check, usable, defects),
         checked_paths=raw.image_paths,
         stamps=stamps,
-        content_hash=_content_hash(description.class_names, paths, stamps[order, 0], arrays),
+        content_hash=_content_hash(description.class_names, paths, stamps[order, 0], hashed),
     )
 
 
@@ -213,7 +224,7 @@ def _arrays(
         "offsets": np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
         "boxes_xyxy_px": boxes,
         "class_ids": raw.rows.class_values[kept].astype(np.int64),
-        "ignored": raw.rows.ignored[kept],
+        "ignored": check.ignored[kept],
         "areas": np.where(np.isnan(areas), computed, areas),
         "image_ids": image_ids.astype(np.int64),
     }

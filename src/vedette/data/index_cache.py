@@ -26,7 +26,7 @@ from vedette.data.defects import pack_defects, unpack_defects
 from vedette.data.description import DatasetDescription
 from vedette.data.index_build import BuiltSplit, SplitCounts, stamp_files
 
-FORMAT = "vedette-index 1"
+FORMAT = "vedette-index 2"
 """Name and version; raise the version when the meaning of the content or any check changes."""
 
 MAX_CACHE_BYTES = 4_000_000_000

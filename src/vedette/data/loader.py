@@ -1,4 +1,4 @@
-"""From numbered pictures to a stream of batches: order, collation, worker processes.
+"""From numbered pictures to a stream of batches: places, batches, worker processes.
 
 The stream of a run is fixed by (seed, epoch, position) alone: it does not depend on the number of workers or
 ranks, nor on where a resumed run starts.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.resource_tracker
 import multiprocessing.util
 import os
 import re
@@ -20,19 +21,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vedette.core.random import permutation
 from vedette.core.types import Batch, Sample
+from vedette.data.collate import Collate, collate, collate_single
 from vedette.data.memory import available_shared_memory
+from vedette.data.order import PictureOrder, Place, ShuffledOrder
 from vedette.data.pictures import PictureStore
 from vedette.data.worker_marks import MAX_WORKERS, WorkerMarks
 from vedette.errors import DataError, UsageError, VedetteError
 
 if TYPE_CHECKING:
-    from vedette.core.types import FloatArray, SizeHW
+    from vedette.core.types import SizeHW
 
 __all__ = [
     "BatchStream",
@@ -45,9 +46,6 @@ __all__ = [
     "start_method",
 ]
 
-Place = tuple[int, int, int]
-"""(epoch, position in the epoch, image number)."""
-
 MakeSample = Callable[[int, int, int], Sample]
 """Makes the sample of a place; must be picklable to be used by workers."""
 
@@ -56,9 +54,9 @@ MakeSample = Callable[[int, int, int], Sample]
 class RunSampler:
     """The places of all batches of a run, across its epochs.
 
-    The order of an epoch is ``permutation(seed, "order", epoch, pictures)``. Batches never span two epochs; the
-    last one of an epoch may be smaller. With several ranks every global batch is cut into consecutive parts of
-    (nearly) equal size, so that all ranks together see exactly what one would; a part may be empty.
+    Batches never span two epochs; the last one of an epoch may be smaller. With several ranks every global batch
+    is cut into consecutive parts of (nearly) equal size, so that all ranks together see exactly what one would; a
+    part may be empty.
 
     Attributes:
         pictures: how many there are.
@@ -68,7 +66,8 @@ class RunSampler:
         start_step: steps already done, over all epochs.
         rank: which part of every batch to give.
         world_size: number of parts.
-        shuffle: False keeps the pictures in their order.
+        order: which picture comes when; None: every picture once an epoch, shuffled by ``seed``.
+        group: so many neighbours of a batch are never parted between ranks.
 
     Raises:
         UsageError: a number is out of range.
@@ -81,7 +80,8 @@ class RunSampler:
     start_step: int = 0
     rank: int = 0
     world_size: int = 1
-    shuffle: bool = True
+    order: PictureOrder | None = None
+    group: int = 1
 
     def __post_init__(self) -> None:
         if self.pictures < 1:
@@ -90,6 +90,8 @@ class RunSampler:
             raise UsageError("batch size, epochs and start step must not be negative, the batch size not 0")
         if not 0 <= self.rank < self.world_size:
             raise UsageError(f"rank {self.rank} of {self.world_size}")
+        if self.group < 1:
+            raise UsageError(f"groups of {self.group} pictures")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -102,19 +104,21 @@ class RunSampler:
 
     def __iter__(self) -> Iterator[list[Place]]:
         first_epoch, first_batch = divmod(self.start_step, self.steps_per_epoch)
+        order = self.order or ShuffledOrder(self.pictures, self.seed)
         for epoch in range(first_epoch, self.epochs):
-            order = self._order(epoch)
+            numbers = order.numbers(epoch)
             for batch in range(first_batch if epoch == first_epoch else 0, self.steps_per_epoch):
-                start = batch * self.batch_size
-                count = min(self.batch_size, self.pictures - start)
-                low = start + self.rank * count // self.world_size
-                high = start + (self.rank + 1) * count // self.world_size
-                yield [(epoch, position, int(order[position])) for position in range(low, high)]
+                positions = self._positions(batch)
+                yield [(epoch, position, int(numbers[position])) for position in positions]
 
-    def _order(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        if not self.shuffle:
-            return np.arange(self.pictures, dtype=np.int64)
-        return permutation(self.seed, "order", epoch, self.pictures)
+    def _positions(self, batch: int) -> range:
+        """Positions of this rank in a batch of an epoch."""
+        start = batch * self.batch_size
+        count = min(self.batch_size, self.pictures - start)
+        groups = -(-count // self.group)
+        low = self.rank * groups // self.world_size * self.group
+        high = (self.rank + 1) * groups // self.world_size * self.group
+        return range(start + low, start + min(high, count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,7 @@ class BatchStream:
         make_sample: makes the sample of a place.
         sampler: which places, batch by batch.
         settings: see :class:`LoaderSettings`.
+        collate_samples: makes a batch of samples; None stacks them.
         marks: where workers note their picture; that of the :class:`PictureStore` in use.
         picture_name: what to call a picture in errors, usually its path.
 
@@ -159,13 +164,19 @@ class BatchStream:
         sampler: RunSampler,
         settings: LoaderSettings,
         *,
+        collate_samples: Collate | None = None,
         marks: WorkerMarks | None = None,
         picture_name: Callable[[int], object] = str,
     ) -> None:
         _check_settings(sampler, settings)
         self._marks = marks or WorkerMarks()
         self._picture_name = picture_name
-        self._loader = _torch_loader(make_sample, sampler, settings, self._marks)
+        self._loader = _torch_loader(
+            _Samples(make_sample, self._marks),
+            sampler,
+            settings,
+            collate_samples or partial(collate_single, size_hw=settings.size_hw),
+        )
         self._batches: Iterator[Any] | None = None
         self._processes: list[multiprocessing.process.BaseProcess] = []
 
@@ -182,7 +193,8 @@ class BatchStream:
         try:
             if self._batches is None:
                 before = set(multiprocessing.active_children())
-                self._batches = iter(self._loader)
+                with _deaf_to_sigterm():
+                    self._batches = iter(self._loader)
                 self._processes = [
                     process for process in multiprocessing.active_children() if process not in before
                 ]
@@ -226,31 +238,6 @@ class BatchStream:
         )
 
 
-def collate(samples: list[Sample], size_hw: SizeHW | None = None) -> Batch:
-    """Stack samples of one size. Targets: data.md, section 11.
-
-    Args:
-        samples: in batch order; all of one size.
-        size_hw: needed only if there may be no sample at all.
-    """
-    height, width = samples[0].image.shape[:2] if samples else size_hw or (0, 0)
-    pixels = np.empty((len(samples), height, width, 3), dtype=np.uint8)
-    for row, sample in enumerate(samples):
-        pixels[row] = sample.image
-    boxes = [_target_rows(row, sample, (height, width)) for row, sample in enumerate(samples)]
-    rows = np.concatenate(boxes) if boxes else np.empty((0, 6), dtype=np.float32)
-    ignored = (
-        np.concatenate([sample.ignored for sample in samples]) if samples else np.empty(0, dtype=np.bool_)
-    )
-    return Batch(
-        # A view: [B, H, W, 3] in memory is what torch calls channels-last [B, 3, H, W].
-        images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
-        targets=torch.from_numpy(rows[~ignored]),
-        ignored=torch.from_numpy(rows[ignored]),
-        image_numbers=torch.tensor([sample.image_number for sample in samples], dtype=torch.int64),
-    )
-
-
 def start_method(platform: str = sys.platform) -> str:
     """How worker processes start: "forkserver" on Linux, "spawn" elsewhere.
 
@@ -260,6 +247,9 @@ def start_method(platform: str = sys.platform) -> str:
     return "forkserver" if platform.startswith("linux") else "spawn"
 
 
+_Fetched = tuple[list[Place], list["Sample | VedetteError"]]
+
+
 class _Samples(Dataset[Any]):
     """What torch asks for items: places in, samples (or the error of one) out."""
 
@@ -267,7 +257,11 @@ class _Samples(Dataset[Any]):
         self._make_sample = make_sample
         self._marks = marks
 
-    def __getitem__(self, place: Place) -> Sample | VedetteError:
+    def __getitems__(self, places: list[Place]) -> _Fetched:
+        """All items of a batch; a name that torch looks for."""
+        return places, [self._item(place) for place in places]
+
+    def _item(self, place: Place) -> Sample | VedetteError:
         self._marks.mark(place[2])
         try:
             return self._make_sample(*place)
@@ -276,29 +270,16 @@ class _Samples(Dataset[Any]):
             return error
 
 
-def _collate_or_error(size_hw: SizeHW, items: list[Sample | VedetteError]) -> Batch | VedetteError:
+def _collate_or_error(collate_samples: Collate, fetched: _Fetched) -> Batch | VedetteError:
+    places, items = fetched
     for item in items:
         if isinstance(item, VedetteError):
             return item
-    return collate([item for item in items if isinstance(item, Sample)], size_hw)
-
-
-def _target_rows(row: int, sample: Sample, size_hw: SizeHW) -> FloatArray:
-    """float32 [M, 6]: (image in batch, class, cx, cy, w, h), the box in 0..1 of the frame."""
-    height, width = size_hw
-    x1, y1, x2, y2 = sample.boxes_xyxy_px.T
-    rows = np.empty((len(sample.class_ids), 6), dtype=np.float32)
-    rows[:, 0] = row
-    rows[:, 1] = sample.class_ids
-    rows[:, 2] = (x1 + x2) / 2 / width
-    rows[:, 3] = (y1 + y2) / 2 / height
-    rows[:, 4] = (x2 - x1) / width
-    rows[:, 5] = (y2 - y1) / height
-    return rows
+    return collate_samples(places, [item for item in items if isinstance(item, Sample)])
 
 
 def _torch_loader(
-    make_sample: MakeSample, sampler: RunSampler, settings: LoaderSettings, marks: WorkerMarks
+    samples: _Samples, sampler: RunSampler, settings: LoaderSettings, collate_samples: Collate
 ) -> DataLoader[Any]:
     options: dict[str, Any] = {}
     if settings.workers:
@@ -310,13 +291,31 @@ def _torch_loader(
             "prefetch_factor": settings.prefetch,
         }
     return DataLoader(
-        _Samples(make_sample, marks),
+        samples,
         batch_sampler=sampler,
         num_workers=settings.workers,
-        collate_fn=partial(_collate_or_error, settings.size_hw),
+        collate_fn=partial(_collate_or_error, collate_samples),
         pin_memory=settings.pin_memory,
         **options,
     )
+
+
+@contextlib.contextmanager
+def _deaf_to_sigterm() -> Iterator[None]:
+    """Start processes that SIGTERM does not end.
+
+    Launchers and batch systems send it to all processes of a job. The main process then still needs its workers, to
+    finish the step in hand, and these need the fork server. The signal is held back here, not lost.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    multiprocessing.resource_tracker.ensure_running()  # where it is started later, it ends the blocking
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(_: int) -> None:
@@ -357,7 +356,7 @@ def _check_settings(sampler: RunSampler, settings: LoaderSettings) -> None:
     if not 0 <= settings.workers <= MAX_WORKERS:
         raise UsageError(f"{settings.workers} workers, at most {MAX_WORKERS} are supported")
     height, width = settings.size_hw
-    part = -(-sampler.batch_size // sampler.world_size)
+    part = -(-sampler.batch_size // (sampler.world_size * sampler.group)) * sampler.group
     needed = part * height * width * 3 * settings.workers * (settings.prefetch + 1)
     free = available_shared_memory()
     if free is not None and needed > free:

@@ -11,7 +11,7 @@ from vedette.core.device import cpu_threads
 from vedette.data.description import load_description
 from vedette.data.index import SplitIndex, load_index
 from vedette.errors import UsageError
-from vedette.evaluate.plots import draw_all
+from vedette.evaluate.report import write_evaluation_report
 from vedette.evaluate.result import Evaluation
 from vedette.evaluate.run import Progress, evaluate
 from vedette.infer.predictor import Predictor
@@ -29,8 +29,8 @@ class CheckpointEvaluation:
 def evaluate_checkpoint(config: EvaluateConfig, *, progress: Progress | None = None) -> CheckpointEvaluation:
     """Evaluate ``config.weights`` on ``config.split`` of ``config.data``.
 
-    Writes ``metrics.json``, the plots and, if asked for, ``predictions.json`` into a new run folder, and the
-    numbers a second time to ``config.json_path`` if that is given.
+    Writes ``metrics.json``, plots and pictures, ``report.html`` and, if asked for, ``predictions.json`` into a new
+    run folder, and the numbers a second time to ``config.json_path`` if that is given.
 
     Raises:
         UsageError: weights or data are not named, or a setting makes no sense.
@@ -52,6 +52,6 @@ def evaluate_checkpoint(config: EvaluateConfig, *, progress: Progress | None = N
         evaluation.write_json(Path(config.json_path))
     if config.save_json:
         evaluation.write_predictions_json(folder / "predictions.json")
-    if config.plots:
-        draw_all(evaluation, folder / "plots")
+    title = f"{folder.name}: {Path(config.weights).name} on {Path(config.data).stem}"
+    write_evaluation_report(evaluation, folder, title=title, plots=config.plots)
     return CheckpointEvaluation(evaluation, index, folder)

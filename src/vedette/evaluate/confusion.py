@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from vedette.core.types import BoolArray, IntArray
-from vedette.evaluate.match import Pairs, first_of_each, overlapping_pairs
+from vedette.evaluate.match import Pairs, overlapping_pairs
 from vedette.evaluate.packed import Float64Array, Predictions, Truth, keep_predictions
+from vedette.evaluate.pairing import first_positions, pair_boxes
 
 BACKGROUND = "background"
 
@@ -63,25 +64,11 @@ def confusion_matrix(
     confidence: float = 0.25,
     iou_threshold: float = 0.45,
 ) -> ConfusionMatrix:
-    """Count every picture, those without true boxes or without predictions too.
-
-    Predictions and true boxes are paired one to one whatever their classes, the highest IoU first (of equals
-    the one of the right class, then the higher score). A prediction without a true box is left out if it lies
-    on an ignored box.
-    """
-    classes = len(class_names)
-    predictions = keep_predictions(predictions, predictions.scores > confidence)
-    pairs = overlapping_pairs(predictions, truth, max(iou_threshold, 1e-12))
-    pairs = pairs.where(pairs.overlap > iou_threshold)
-    crowd = truth.ignored[pairs.truth]
-    on_ignored = np.zeros(len(predictions.scores), np.bool_)
-    on_ignored[pairs.prediction[crowd]] = True
-    matched = _one_to_one(pairs.where(~crowd), predictions, truth)
-    missed = ~truth.ignored
-    missed[matched.truth] = False
-    spurious = ~on_ignored
-    spurious[matched.prediction] = False
-    counts = _count(predictions, truth, matched, missed, spurious, classes)
+    """Count every picture, those without true boxes or without predictions too; see ``pair_boxes``."""
+    pairing = pair_boxes(predictions, truth, confidence, iou_threshold)
+    counts = _count(
+        pairing.predictions, truth, pairing.matched, pairing.missed, pairing.spurious, len(class_names)
+    )
     return ConfusionMatrix(counts, tuple(class_names), confidence, iou_threshold)
 
 
@@ -102,31 +89,6 @@ def _count(
     return counts
 
 
-def _one_to_one(pairs: Pairs, predictions: Predictions, truth: Truth) -> Pairs:
-    """The greedy pairing by falling IoU, found in rounds: pairs that are best for both sides are settled."""
-    wrong = predictions.class_ids[pairs.prediction] != truth.class_ids[pairs.truth]
-    scores = predictions.scores[pairs.prediction]
-    pairs = pairs.where(np.lexsort((pairs.truth, pairs.prediction, -scores, wrong, -pairs.overlap)))
-    settled = [pairs.where(np.zeros(0, np.int64))]
-    while len(pairs.truth):
-        best = np.intersect1d(_first_positions(pairs.prediction), _first_positions(pairs.truth))
-        settled.append(pairs.where(best))
-        pairs = pairs.where(
-            ~np.isin(pairs.prediction, pairs.prediction[best]) & ~np.isin(pairs.truth, pairs.truth[best])
-        )
-    return Pairs(
-        np.concatenate([part.prediction for part in settled]),
-        np.concatenate([part.truth for part in settled]),
-        np.concatenate([part.overlap for part in settled]),
-    )
-
-
-def _first_positions(values: IntArray) -> IntArray:
-    """Where each value occurs first."""
-    order = np.argsort(values, kind="stable")
-    return order[first_of_each(values[order])]
-
-
 def confusion_yolov5(
     predictions: Predictions,
     truth: Truth,
@@ -145,8 +107,8 @@ def confusion_yolov5(
     pairs = overlapping_pairs(predictions, truth, max(iou_threshold, 1e-12), torch.float32)
     pairs = pairs.where(pairs.overlap > np.float32(iou_threshold))
     pairs = pairs.where(np.lexsort((pairs.truth, pairs.prediction, -pairs.overlap)))
-    pairs = pairs.where(np.sort(_first_positions(pairs.prediction)))
-    pairs = pairs.where(_first_positions(pairs.truth))
+    pairs = pairs.where(np.sort(first_positions(pairs.prediction)))
+    pairs = pairs.where(first_positions(pairs.truth))
     missed = seen[truth.image_rows()]
     missed[pairs.truth] = False
     images = predictions.image_rows()

@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from vedette.infer.predictor import Predictor, PreparedPicture
 
 
+Part = tuple[int, int]
+"""(k, n): of n processes that share the batches of a split, the one with number k."""
+
+WHOLE: Part = (0, 1)
+
+
 def detect_vedette(
-    predictor: Predictor, index: SplitIndex, batch_size: int, threads: int
+    predictor: Predictor, index: SplitIndex, batch_size: int, threads: int, part: Part = WHOLE
 ) -> Iterator[ReadBatch[Detections]]:
     """Detections as ``vedette detect`` makes them; reading threads letterbox ahead."""
 
@@ -28,7 +34,7 @@ def detect_vedette(
         return predictor.prepare(image, path=path, decode_milliseconds=decode_milliseconds)
 
     planned = plan_batches(index.sizes_hw.astype(np.int64), predictor.letterbox, batch_size)
-    for batch in read_ahead(index, planned, prepare, threads):
+    for batch in read_ahead(index, planned[part[0] :: part[1]], prepare, threads):
         yield ReadBatch(batch.positions, predictor.detect(batch.pictures), batch.failed)
 
 
@@ -41,7 +47,7 @@ class _ReferencePicture:
 
 
 def detect_yolov5(
-    predictor: Predictor, index: SplitIndex, batch_size: int, threads: int
+    predictor: Predictor, index: SplitIndex, batch_size: int, threads: int, part: Part = WHOLE
 ) -> Iterator[ReadBatch[Detections]]:
     """Detections by the rules of the reference's validation; suppression counts as ``inference`` in the timing."""
     letterbox = predictor.letterbox
@@ -57,7 +63,7 @@ def detect_yolov5(
 
     sizes_hw = index.sizes_hw.astype(np.int64)
     planned = plan_batches_yolov5(sizes_hw, batch_size, long_side, letterbox.stride)
-    for batch in read_ahead(index, planned, prepare, threads):
+    for batch in read_ahead(index, planned[part[0] :: part[1]], prepare, threads):
         found = _detect_frames(predictor, batch.pictures) if batch.pictures else []
         yield ReadBatch(batch.positions, found, batch.failed)
 

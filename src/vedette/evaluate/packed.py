@@ -50,6 +50,8 @@ class Truth:
         areas: float64 [M], what COCO's small, medium and large go by.
         image_ids: int64 [n].
         sizes_hw: int64 [n, 2].
+        labelled: bool [n, C], which classes are labelled in which picture; None: all in all. Boxes of other
+            classes are ignored ones.
     """
 
     offsets: IntArray
@@ -59,6 +61,7 @@ class Truth:
     areas: Float64Array
     image_ids: IntArray
     sizes_hw: IntArray
+    labelled: BoolArray | None = None
 
     def image_rows(self) -> IntArray:
         """Picture number of every row, int64 [M]."""
@@ -107,7 +110,7 @@ def truth_of(index: SplitIndex, positions: Sequence[int] | IntArray | None = Non
     counts = np.diff(index.offsets)[chosen]
     offsets = offsets_of(counts)
     rows = np.repeat(index.offsets[:-1][chosen] - offsets[:-1], counts) + np.arange(offsets[-1])
-    return Truth(
+    truth = Truth(
         offsets=offsets,
         boxes_xyxy_px=index.boxes_xyxy_px[rows],
         class_ids=index.class_ids[rows],
@@ -116,6 +119,33 @@ def truth_of(index: SplitIndex, positions: Sequence[int] | IntArray | None = Non
         image_ids=index.image_ids[chosen],
         sizes_hw=index.sizes_hw[chosen].astype(np.int64),
     )
+    if not index.partly_labelled:
+        return truth
+    return partly_labelled(truth, index.labelled_sets[index.labelled_set_ids[chosen]])
+
+
+def partly_labelled(truth: Truth, labelled: BoolArray) -> Truth:
+    """Truth that knows which classes are labelled in which picture, bool [n, C]; boxes of others become ignored."""
+    unknown = ~labelled[truth.image_rows(), truth.class_ids]
+    return replace(truth, ignored=truth.ignored | unknown, labelled=labelled)
+
+
+def single_class_truth(truth: Truth) -> Truth:
+    """The same boxes, all of class 0; it is labelled where all classes were."""
+    single = replace(truth, class_ids=np.zeros_like(truth.class_ids))
+    if truth.labelled is None:
+        return single
+    return partly_labelled(single, np.asarray(truth.labelled.all(axis=1, keepdims=True), np.bool_))
+
+
+def judged_predictions(predictions: Predictions, truth: Truth) -> Predictions:
+    """The predictions that the truth can judge: those of classes that are labelled in their picture.
+
+    Of any other class nobody knows whether there is such an object, so the prediction is neither right nor wrong.
+    """
+    if truth.labelled is None:
+        return predictions
+    return keep_predictions(predictions, truth.labelled[predictions.image_rows(), predictions.class_ids])
 
 
 def keep_truth(truth: Truth, kept: BoolArray) -> Truth:

@@ -1,32 +1,43 @@
-"""Curves and confusion matrices as PNG files, fit for a paper and readable with any kind of colour vision."""
+"""Curves and the confusion matrix of an evaluation, fit for a paper and readable with any kind of colour vision."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vedette.errors import WriteError
 from vedette.evaluate.confusion import ConfusionMatrix
 from vedette.evaluate.packed import Float64Array
 from vedette.evaluate.result import ClassResult, Evaluation
-from vedette.infer.printable import printable
-from vedette.track.plots import PALETTE, new_figure
+from vedette.track.figures import (
+    INK,
+    MUTED,
+    PAGE_WIDTH,
+    SHADES,
+    SMALL_SIZE,
+    TEXT_SIZE,
+    TITLE_SIZE,
+    add_legend,
+    dress_axes,
+    line_look,
+    name_text,
+    new_figure,
+    save_figure,
+    shown_names,
+)
 
 MAX_NAMED_LINES = 20
 """Up to so many classes each get a line of their own look; of more, only the weakest do."""
 
 WEAKEST = 6
-MAX_CELL_TEXT = 25
-"""Up to so many classes the cells of a confusion matrix carry their figures."""
+CELLS_WITH_TEXT = 100
+"""Up to so many classes the cells of a confusion matrix carry their counts."""
 
-_STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
-_DOTS_PER_INCH = 200
-_WIDEST_PIXELS = 2000
-_NAME_LENGTH = 24
-_FONT = "DejaVu Sans"  # comes with matplotlib
+_LETTER_WIDTH = 0.62  # of a digit, in font sizes
 
 CURVES = ("f1", "precision", "recall")
 
@@ -35,21 +46,18 @@ def draw_all(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Draw every plot into a folder, which is created.
 
     Returns:
-        The files.
+        The PNG files; beside each lies an SVG file of the same name.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
         WriteError: a file cannot be written.
     """
     jobs: dict[str, Callable[[Path], None]] = {
-        "precision_recall.png": lambda path: draw_precision_recall(evaluation, path),
+        "precision_recall_curve.png": lambda path: draw_precision_recall(evaluation, path),
         "confusion_matrix.png": lambda path: draw_confusion_matrix(evaluation.confusion, path),
-        "confusion_matrix_normalised.png": lambda path: draw_confusion_matrix(
-            evaluation.confusion, path, normalised=True
-        ),
     }
     for curve in CURVES:
-        jobs[f"{curve}_confidence.png"] = lambda path, curve=curve: draw_confidence_curve(  # type: ignore[misc]
+        jobs[f"{curve}_curve.png"] = lambda path, curve=curve: draw_confidence_curve(  # type: ignore[misc]
             evaluation, curve, path
         )
     for name, job in jobs.items():
@@ -66,14 +74,14 @@ def draw_precision_recall(evaluation: Evaluation, path: Path) -> None:
         curves.recall_levels,
         curves.precision_at_recall[[result.class_id for result in shown]],
         shown,
-        {
-            "title": "Precision and recall (IoU 0.5)",
-            "x": "recall",
-            "y": "precision",
-            "legend": "AP50",
-            "values": [f"{result.ap50:.3f}" for result in shown],
-            "mean": f"{_number(evaluation.numbers['ap50'])}",
-        },
+        _Words(
+            title="Precision and recall (IoU 0.5)",
+            x="recall",
+            y="precision",
+            legend="AP50",
+            values=[f"{result.ap50:.3f}" for result in shown],
+            mean=_number(evaluation.numbers["ap50"]),
+        ),
     )
 
 
@@ -82,6 +90,7 @@ def draw_confidence_curve(evaluation: Evaluation, curve: str, path: Path) -> Non
     curves, point = evaluation.curves, evaluation.operating_point
     shown = [result for result in evaluation.per_class if result.ap50 is not None]
     title = {"f1": "F1", "precision": "Precision", "recall": "Recall"}[curve]
+    quantity = title if curve == "f1" else curve
     values = [_number(getattr(result, curve)) for result in shown]
     scores = [_number(result.confidence, 2) for result in shown]
     _draw_lines(
@@ -89,121 +98,110 @@ def draw_confidence_curve(evaluation: Evaluation, curve: str, path: Path) -> Non
         curves.confidence,
         getattr(curves, curve)[[result.class_id for result in shown]],
         shown,
-        {
-            "title": f"{title} by score (IoU 0.5)",
-            "x": "lowest score that counts",
-            "y": title if curve == "f1" else curve,
-            "legend": f"{title if curve == 'f1' else curve} @ score of the best F1",
-            "values": [f"{value} @ {score}" for value, score in zip(values, scores, strict=True)],
-            "mean": f"{_number(getattr(point, curve))} @ {_number(point.confidence, 2)}",
-            "mark": point.confidence,
-        },
+        _Words(
+            title=f"{title} by score (IoU 0.5)",
+            x="lowest score that counts",
+            y=quantity,
+            legend=f"{quantity} at the score of the best F1",
+            values=[f"{value} at {score}" for value, score in zip(values, scores, strict=True)],
+            mean=f"{_number(getattr(point, curve))} at {_number(point.confidence, 2)}",
+            mark=point.confidence,
+        ),
     )
 
 
-def draw_confusion_matrix(confusion: ConfusionMatrix, path: Path, *, normalised: bool = False) -> None:
-    """Rows are true classes, columns predicted ones; counts, or parts of each row."""
-    values = confusion.normalised() if normalised else confusion.counts.astype(np.float64)
-    names = [
-        *(_drawable(name, number) for number, name in enumerate(confusion.class_names)),
-        confusion.axis_names[-1],
-    ]
+def draw_confusion_matrix(confusion: ConfusionMatrix, path: Path) -> None:
+    """Rows are true classes, columns predicted ones. Colour: share of the row; figures: boxes."""
+    shares, counts = confusion.normalised(), confusion.counts
+    names = [*shown_names(confusion.class_names), confusion.axis_names[-1]]
     side = len(names)
-    inches = float(np.clip(0.42 * side + 2.0, 5.0, 14.0))
-    figure = new_figure(inches + 0.5, inches)
-    from matplotlib.colors import PowerNorm
-    from matplotlib.ticker import MaxNLocator
-
+    inches = float(np.clip(0.34 * side + 1.8, 4.4, 15.0))
+    figure = new_figure(inches + 0.8, inches)
     axes = figure.add_subplot(1, 1, 1)
-    # The colours of counts follow the square root, so that small counts show beside large ones.
-    norm = PowerNorm(1.0 if normalised else 0.5, vmin=0, vmax=1 if normalised else max(values.max(), 1.0))
-    picture = axes.imshow(values, cmap="Blues", norm=norm, aspect="equal", interpolation="nearest")
-    if side <= MAX_CELL_TEXT + 1:
-        _write_cells(axes, values, np.asarray(norm(values)), "{:.2f}" if normalised else "{:.0f}")
-    row_points = 72 * 0.82 * inches / side
-    size, step = min(9.0, max(4.0, 0.62 * row_points)), int(np.ceil(4.0 / row_points))
-    axes.set_xticks(range(0, side, step), names[::step], rotation=90, fontsize=size, parse_math=False)
-    axes.set_yticks(range(0, side, step), names[::step], fontsize=size, parse_math=False)
+    picture = axes.imshow(shares, cmap=SHADES, vmin=0.0, vmax=1.0, aspect="equal", interpolation="nearest")
+    cell_points = 72 * 0.8 * inches / side
+    if side <= CELLS_WITH_TEXT + 1:
+        _write_cells(axes, counts, shares, cell_points)
+    letters, step = _letters_that_fit(cell_points)
+    for set_ticks, turn in ((axes.set_xticks, {"rotation": 90}), (axes.set_yticks, {})):
+        set_ticks(range(0, side, step), names[::step], color=INK, **turn, **name_text(letters))
     axes.tick_params(length=0)
+    axes.spines[:].set_color(MUTED)
     # The background is no class: a line sets it apart.
     for draw_line in (axes.axhline, axes.axvline):
-        draw_line(side - 1.5, color="black", linewidth=0.8)
-    axes.set_xlabel("predicted class", fontsize=11)
-    axes.set_ylabel("true class", fontsize=11)
-    title = "Confusion matrix, part of each true class" if normalised else "Confusion matrix, boxes"
-    axes.set_title(
-        f"{title}\nscore > {confusion.confidence:g}, IoU > {confusion.iou_threshold:g}",
-        loc="left",
-        fontsize=11,
-    )
-    bar = figure.colorbar(
-        picture, ax=axes, fraction=0.046, pad=0.02, ticks=MaxNLocator(5, integer=not normalised)
-    )
+        draw_line(side - 1.5, color=INK, linewidth=0.8)
+    axes.set_xlabel("predicted class", fontsize=TEXT_SIZE, color=INK)
+    axes.set_ylabel("true class", fontsize=TEXT_SIZE, color=INK)
+    axes.set_title("Confusion matrix", loc="left", fontsize=TITLE_SIZE, fontweight="bold", color=INK)
+    limits = f"score > {confusion.confidence:g}, IoU > {confusion.iou_threshold:g}"
+    axes.set_title(limits, loc="right", fontsize=SMALL_SIZE, color=INK)
+    bar = figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.02)
     bar.outline.set_visible(False)
-    _save(figure, path)
+    bar.ax.tick_params(labelsize=SMALL_SIZE, color=MUTED)
+    bar.set_label("share of the true class; figures are boxes", fontsize=SMALL_SIZE, color=INK)
+    save_figure(figure, path)
 
 
-def _write_cells(axes: Any, values: Float64Array, shade: Float64Array, form: str) -> None:
-    size = 9 if len(values) <= 12 else 6.5
-    for (row, column), value in np.ndenumerate(values):
-        text = form.format(value)
-        if float(text) == 0.0 or (row == column == len(values) - 1):
+def _letters_that_fit(cell_points: float) -> tuple[float, int]:
+    """Font size of the names, and of how many cells one is named."""
+    return min(TEXT_SIZE, max(4.0, 0.62 * cell_points)), math.ceil(4.0 / cell_points)
+
+
+def _write_cells(axes: Any, counts: Any, shares: Float64Array, cell_points: float) -> None:
+    """The counts, as large as the longest of them allows; in roomy cells the share below."""
+    roomy = cell_points >= 28
+    longest = max(2, len(str(int(counts.max()))))
+    size = float(np.clip(0.88 * cell_points / (_LETTER_WIDTH * longest), 2.0, TEXT_SIZE))
+    for (row, column), count in np.ndenumerate(counts):
+        if count == 0:
             continue
-        colour = "white" if shade[row, column] > 0.6 else "black"
-        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+        share = shares[row, column]
+        text = f"{count}\n{share:.0%}" if roomy and row < len(counts) - 1 else f"{count}"
+        colour = "white" if share > 0.55 else INK
+        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour, linespacing=1.1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What is written beside lines; ``mark``: a place on the x axis to point out."""
+
+    title: str
+    x: str
+    y: str
+    legend: str
+    values: Sequence[str]
+    mean: str
+    mark: float | None = None
 
 
 def _draw_lines(
-    path: Path, x: Float64Array, lines: Float64Array, shown: Sequence[ClassResult], words: dict[str, Any]
+    path: Path, x: Float64Array, lines: Float64Array, shown: Sequence[ClassResult], words: _Words
 ) -> None:
     """Lines [K, G] of K classes over x [G], and their mean, with a legend beside them."""
-    figure = new_figure(7.6, 4.4)
+    figure = new_figure(PAGE_WIDTH, 3.9)
     axes = figure.add_subplot(1, 1, 1)
     many = len(shown) > MAX_NAMED_LINES
-    named = range(len(shown))
+    named = list(range(len(shown)))
     if many:
-        named = sorted(named, key=lambda number: shown[number].ap50 or 0.0)[:WEAKEST]  # type: ignore[assignment]
+        named = sorted(named, key=lambda number: shown[number].ap50 or 0.0)[:WEAKEST]
     handles, labels = [], []
     for number in set(range(len(shown))) - set(named):
         axes.plot(x, lines[number], color="0.75", linewidth=0.6)
+    names = shown_names([result.name for result in shown])
     for look, number in enumerate(named):
-        handles += axes.plot(x, lines[number], linewidth=1.3, **_line_look(look))
-        name = _drawable(shown[number].name, shown[number].class_id)
-        labels.append(f"{words['values'][number]}  {name}")
+        handles += axes.plot(x, lines[number], **line_look(look))
+        labels.append(f"{words.values[number]}  {names[number]}")
     if len(shown) > 1:
-        mean = _mean(lines)
-        handles[:0] = axes.plot(x, mean, color="black", linewidth=2.6)
-        labels[:0] = [f"{words['mean']}  mean of {len(shown)} classes"]
-    if words.get("mark") is not None:
-        axes.axvline(words["mark"], color="0.4", linewidth=0.8, linestyle=(0, (2, 2)))
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=words["x"], ylabel=words["y"])
-    axes.set_title(words["title"], loc="left", fontsize=11, fontweight="bold")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+        handles[:0] = axes.plot(x, _mean(lines), color="black", linewidth=2.6)
+        labels[:0] = [f"{words.mean}  mean of {len(shown)} classes"]
+    if words.mark is not None:
+        axes.axvline(words.mark, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+    dress_axes(axes, words.title, words.x, words.y)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
     if handles:
-        heading = f"{words['legend']}, the {WEAKEST} weakest in colour" if many else words["legend"]
-        legend = figure.legend(
-            handles,
-            labels,
-            title=heading,
-            loc="outside right upper",
-            frameon=False,
-            fontsize=8,
-            handlelength=2.8,
-        )
-        legend.set_title(heading, prop={"size": 8})
-        legend.get_title().set_multialignment("left")
-        legend.set_alignment("left")
-        for text in legend.get_texts():
-            text.set_parse_math(False)
-    _save(figure, path)
-
-
-def _line_look(number: int) -> dict[str, Any]:
-    """Colour and dashes, both different from those of the next line; 24 distinct looks. Black is for the mean."""
-    colours = PALETTE[:6]
-    style = _STYLES[(number + number // 12) % len(_STYLES)]
-    return {"color": colours[number % len(colours)], "linestyle": style}
+        heading = f"{words.legend},\nthe {WEAKEST} weakest in colour" if many else words.legend
+        add_legend(figure, handles, labels, title=heading, loc="outside right upper")
+    save_figure(figure, path)
 
 
 def _mean(lines: Float64Array) -> Float64Array:
@@ -218,22 +216,3 @@ def _mean(lines: Float64Array) -> Float64Array:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _drawable(name: str, class_id: int) -> str:
-    """The name on one line and not too long; the class number where the font lacks its letters."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    glyphs = get_font(findfont(FontProperties(family=_FONT))).get_charmap()
-    text = printable(name)
-    if not text.strip() or any(ord(letter) not in glyphs for letter in text):
-        return f"class {class_id}"
-    return text if len(text) <= _NAME_LENGTH else text[: _NAME_LENGTH - 1] + "…"
-
-
-def _save(figure: Any, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=min(_DOTS_PER_INCH, _WIDEST_PIXELS / figure.get_figwidth()))
-    except OSError as error:
-        raise WriteError(f"cannot be written ({error.strerror})", where=path) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,10 @@ class Evaluation:
         failed: pictures left out of everything.
         image_paths: the pictures that were evaluated, in the order of the packed arrays.
         category_ids: the category id of each class in COCO results.
-        predictions: all predicted boxes.
+        predictions: all predicted boxes, also those that nobody can judge because their class is not labelled in
+            their picture: :func:`vedette.evaluate.packed.judged_predictions` leaves them out.
         truth: all true boxes.
+        losses: box, obj and cls loss on the split, where whoever measured had a loss to compute; else empty.
     """
 
     numbers: Mapping[str, float | None]
@@ -74,6 +76,7 @@ class Evaluation:
     category_ids: tuple[int, ...]
     predictions: Predictions
     truth: Truth
+    losses: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready: the twelve numbers by name on top, the rest beside them; without curves and boxes."""
@@ -83,6 +86,7 @@ class Evaluation:
             "instances": sum(result.instances for result in self.per_class),
             "operating_point": asdict(self.operating_point),
             "per_class": [asdict(result) for result in self.per_class],
+            "partly_labelled_images": self._partly_labelled_images(),
             "background_images": self.background_images,
             "fp_per_background_image": self.fp_per_background_image,
             "confusion": self.confusion.to_dict(),
@@ -93,6 +97,11 @@ class Evaluation:
         if self.reference is not None:
             record["yolov5"] = self.reference.to_dict()
         return record
+
+    def _partly_labelled_images(self) -> int:
+        """Pictures in which not all classes are labelled."""
+        labelled = self.truth.labelled
+        return 0 if labelled is None else int((~labelled.all(axis=1)).sum())
 
     def write_json(self, path: Path) -> None:
         """Write ``to_json`` as a file. Raises WriteError."""

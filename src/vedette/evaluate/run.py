@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vedette.config.evaluate import EvaluateConfig
 from vedette.core.types import Detections, IntArray
+from vedette.data.index import SplitIndex, single_class_names
 from vedette.evaluate.classes import map_classes
 from vedette.evaluate.coco import COCO_CATEGORY_IDS, COCO_DETECTIONS, CocoResult, coco_metrics
 from vedette.evaluate.confusion import confusion_matrix
-from vedette.evaluate.detecting import detect_vedette, detect_yolov5
+from vedette.evaluate.detecting import WHOLE, Part, detect_vedette, detect_yolov5
 from vedette.evaluate.match import match_coco, match_yolov5
 from vedette.evaluate.metrics import (
     OperatingPoint,
@@ -24,21 +25,36 @@ from vedette.evaluate.metrics import (
     confidence_curves,
     summarize_yolov5,
 )
-from vedette.evaluate.packed import Predictions, Truth, keep_truth, pack_predictions, truth_of
+from vedette.evaluate.packed import (
+    Predictions,
+    Truth,
+    judged_predictions,
+    keep_truth,
+    pack_predictions,
+    single_class_truth,
+    truth_of,
+)
 from vedette.evaluate.protocol import YOLOV5_CLASS_OFFSET, YOLOV5_PAD, truth_yolov5
 from vedette.evaluate.reading import FailedImage
 from vedette.evaluate.result import ClassResult, Evaluation
 
 if TYPE_CHECKING:
-    from vedette.data.index import SplitIndex
     from vedette.infer.predictor import Predictor
 
 Progress = Callable[[int, int], None]
 """Told after each batch: pictures done, pictures in all."""
 
+Watch = Callable[[Sequence[int]], None]
+"""Told after the network saw a batch, and before it sees the next: the places of its pictures, in its order."""
+
 
 def evaluate(
-    predictor: Predictor, index: SplitIndex, settings: EvaluateConfig, *, progress: Progress | None = None
+    predictor: Predictor,
+    index: SplitIndex,
+    settings: EvaluateConfig,
+    *,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Evaluation:
     """Measure a predictor on a split.
 
@@ -49,32 +65,94 @@ def evaluate(
         index: the split.
         settings: protocol and thresholds; device and precision are those of the predictor.
         progress: told how far it is.
+        watch: told which pictures the predictor's backend has just seen.
 
     Raises:
         ModelError: the classes of the model are not those of the data.
         MissingExtraError: hotcoco is not installed.
     """
+    found = find_boxes(predictor, index, settings, progress=progress, watch=watch)
+    return measure_found(predictor, index, settings, [found])
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBoxes:
+    """What was found in the pictures of a split, or of a part of it.
+
+    Attributes:
+        pictures: detections by place in the split.
+        failed: pictures that could not be read.
+        spent: milliseconds by stage, summed up over pictures.
+        milliseconds: clock time.
+    """
+
+    pictures: Mapping[int, Detections]
+    failed: tuple[FailedImage, ...]
+    spent: Mapping[str, float]
+    milliseconds: float
+
+
+def find_boxes(
+    predictor: Predictor,
+    index: SplitIndex,
+    settings: EvaluateConfig,
+    *,
+    part: Part = WHOLE,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+) -> FoundBoxes:
+    """The first half of :func:`evaluate`, for all batches of a split or for one process's part of them.
+
+    The batches are the same whoever takes them, so nothing that is found depends on the number of parts.
+
+    Raises:
+        ModelError: the classes of the model are not those of the data.
+    """
     started = time.perf_counter()
-    to_data, class_map = map_classes(predictor.class_names, index.class_names, single=settings.single_cls)
-    class_names = ("object",) if settings.single_cls else index.class_names
+    map_classes(predictor.class_names, index.class_names, single=settings.single_cls)
     predictor = _configure(predictor, settings)
     found: dict[int, Detections] = {}
     failed: list[FailedImage] = []
     spent: Counter[str] = Counter()
     detect = detect_yolov5 if settings.protocol == "yolov5" else detect_vedette
-    for batch in detect(predictor, index, settings.batch_size, settings.workers):
+    for batch in detect(predictor, index, settings.batch_size, settings.workers, part):
+        if watch is not None:
+            watch(batch.positions)
         found.update(zip(batch.positions, batch.pictures, strict=True))
         failed.extend(batch.failed)
         for detections in batch.pictures:
             spent.update(detections.milliseconds)
         if progress is not None:
             progress(len(found) + len(failed), len(index))
+    return FoundBoxes(found, tuple(failed), dict(spent), 1000 * (time.perf_counter() - started))
+
+
+def measure_found(
+    predictor: Predictor, index: SplitIndex, settings: EvaluateConfig, parts: Sequence[FoundBoxes]
+) -> Evaluation:
+    """The second half of :func:`evaluate`: all figures of what was found in the parts of a split.
+
+    Args:
+        predictor: the one that found it.
+        index: the split.
+        settings: likewise.
+        parts: of :func:`find_boxes`, together all pictures.
+    """
+    started = time.perf_counter()
+    to_data, class_map = map_classes(predictor.class_names, index.class_names, single=settings.single_cls)
+    class_names = single_class_names(index.class_names) if settings.single_cls else index.class_names
+    predictor = _configure(predictor, settings)
+    found = {place: detections for part in parts for place, detections in part.pictures.items()}
+    failed = sorted((failure for part in parts for failure in part.failed), key=lambda it: it.path)
+    spent: Counter[str] = Counter()
+    for part in parts:
+        spent.update(part.spent)
     positions = np.array(sorted(found), dtype=np.int64)
     predictions = pack_predictions([_with_classes(found[int(place)], to_data) for place in positions])
     truth = truth_of(index, positions)
     if settings.single_cls:
-        truth = replace(truth, class_ids=np.zeros_like(truth.class_ids))
-    wall = 1000 * (time.perf_counter() - started)
+        truth = single_class_truth(truth)
+    wall = max(part.milliseconds for part in parts) + 1000 * (time.perf_counter() - started)
     return measure_boxes(
         predictions,
         truth,
@@ -104,21 +182,25 @@ def measure_boxes(
     settings: EvaluateConfig,
     **facts: Any,
 ) -> Evaluation:
-    """All figures of predictions and truth; ``facts`` are the fields of the result that are known already."""
+    """All figures of predictions and truth; ``facts`` are the fields of the result that are known already.
+
+    Of pictures in which not all classes are labelled, only the labelled ones count.
+    """
     classes = len(class_names)
-    coco = coco_metrics(predictions, truth, class_names)
+    judged = judged_predictions(predictions, truth)
+    coco = coco_metrics(judged, truth, class_names)
     curves, points = confidence_curves(
-        predictions, match_coco(predictions, truth), truth.instances(classes), coco.precision_at_recall
+        judged, match_coco(judged, truth), truth.instances(classes), coco.precision_at_recall
     )
     background = np.diff(truth.offsets) == 0
-    false_boxes = background[predictions.image_rows()] & (predictions.scores > settings.confusion_conf)
+    false_boxes = background[judged.image_rows()] & (judged.scores > settings.confusion_conf)
     return Evaluation(
         numbers=coco.numbers,
         per_class=_per_class(class_names, truth, coco, points),
         operating_point=best_common_point(curves),
         curves=curves,
-        confusion=confusion_matrix(predictions, truth, class_names, settings.confusion_conf),
-        reference=_reference(predictions, truth, classes, facts["protocol"]),
+        confusion=confusion_matrix(judged, truth, class_names, settings.confusion_conf),
+        reference=_reference(judged, truth, classes, facts["protocol"]),
         fp_per_background_image=float(false_boxes.sum() / background.sum()) if background.any() else None,
         background_images=int(background.sum()),
         predictions=predictions,

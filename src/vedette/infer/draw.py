@@ -9,42 +9,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
+from vedette.core.colours import Colour, class_colour, text_colour
+from vedette.core.printable import printable
 from vedette.core.types import Detections, Image
-from vedette.errors import UsageError
+from vedette.infer.fonts import Font, font_for, line_metrics, shortened
 from vedette.infer.label_layout import place_labels
-from vedette.infer.printable import printable
 
-Colour = tuple[int, int, int]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_Bar = tuple[int, int, int, int]
 
-# Okabe and Ito (2008), "Color Universal Design", without black: told apart with every common colour blindness.
-_HUES: tuple[Colour, ...] = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-)
-# Shades for classes beyond seven: as they are, then mixed with white, then with black.
-_SHADES: tuple[tuple[int, float], ...] = ((0, 0.0), (255, 0.45), (0, 0.4))
-
-# Fonts that systems commonly have, tried in this order for names the built-in font has no letters for.
-_SYSTEM_FONTS = (
-    "DejaVuSans.ttf",
-    "NotoSans-Regular.ttf",
-    "NotoSansCJK-Regular.ttc",
-    "Arial Unicode.ttf",
-    "PingFang.ttc",
-    "segoeui.ttf",
-    "msyh.ttc",
-    "YuGothM.ttc",
-    "malgun.ttf",
-)
-_UNASSIGNED = "\U000fffff"
 _HALO = 0.5
 _MANY = 8
 _CROWDED = 0.1  # share of the picture that labels may cover before they are made smaller
@@ -68,44 +42,55 @@ class DrawStyle:
     font: str = ""
 
 
-def draw_detections(image: Image, detections: Detections, style: DrawStyle | None = None) -> Image:
+@dataclass(frozen=True, slots=True)
+class BoxLook:
+    """How one box differs from the usual.
+
+    Attributes:
+        colour: of its line and label; None: that of its class.
+        dashed: its line is.
+        labelled: it carries its label.
+    """
+
+    colour: Colour | None = None
+    dashed: bool = False
+    labelled: bool = True
+
+
+def draw_detections(
+    image: Image,
+    detections: Detections,
+    style: DrawStyle | None = None,
+    *,
+    looks: Sequence[BoxLook] | None = None,
+) -> Image:
     """A copy of the picture with a box and a label for each detection, the best on top.
 
     Args:
         image: RGB uint8 [H, W, 3], the picture that the detections are of.
         detections: boxes in its pixels.
         style: line width, labels, font.
+        looks: one a detection; default: the colour of its class, a line, a label.
 
     Raises:
         UsageError: the font file cannot be read.
     """
     chosen = style or DrawStyle()
+    looks = looks if looks is not None else [BoxLook()] * len(detections)
     canvas: Image = image.copy()
     line_width = chosen.line_width or _fitted(image, 0.0036, least=2)
-    for number in reversed(range(len(detections))):
-        colour = class_colour(int(detections.class_ids[number]))
-        _draw_box(canvas, detections.boxes_xyxy_px[number].tolist(), colour, line_width)
-    if chosen.labels and len(detections):
-        return _draw_labels(canvas, detections, chosen, line_width)
-    return canvas
-
-
-def class_colour(class_id: int) -> Colour:
-    """The colour of a class: seven hues for any eyes, in three shades; then they repeat."""
-    hue = _HUES[class_id % len(_HUES)]
-    target, share = _SHADES[class_id // len(_HUES) % len(_SHADES)]
-    red, green, blue = (round(value + (target - value) * share) for value in hue)
-    return red, green, blue
-
-
-def text_colour(background: Colour) -> Colour:
-    """Black or white, whichever contrasts more (relative luminance of WCAG 2)."""
-    linear = [
-        value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-        for value in (channel / 255 for channel in background)
+    colours = [
+        look.colour or class_colour(int(class_id))
+        for look, class_id in zip(looks, detections.class_ids, strict=True)
     ]
-    luminance: float = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
+    for number in reversed(range(len(detections))):
+        box = detections.boxes_xyxy_px[number].tolist()
+        _draw_box(canvas, box, colours[number], line_width, dashed=looks[number].dashed)
+    labelled = np.flatnonzero([look.labelled for look in looks])
+    if chosen.labels and len(labelled):
+        chosen_colours = [colours[number] for number in labelled]
+        return _draw_labels(canvas, detections.chosen(labelled), chosen_colours, chosen, line_width)
+    return canvas
 
 
 def _fitted(image: Image, share: float, least: int) -> int:
@@ -114,7 +99,9 @@ def _fitted(image: Image, share: float, least: int) -> int:
     return max(round(int(height + width) / 2 * share), least)
 
 
-def _draw_box(canvas: Image, box: Sequence[float], colour: Colour, line_width: int) -> None:
+def _draw_box(
+    canvas: Image, box: Sequence[float], colour: Colour, line_width: int, *, dashed: bool = False
+) -> None:
     """A frame of ``line_width`` pixels on the box's edge, and a pixel around it that sets off its colour."""
     x1, y1, x2, y2 = (round(value) for value in box)
     outwards = line_width // 2
@@ -122,30 +109,49 @@ def _draw_box(canvas: Image, box: Sequence[float], colour: Colour, line_width: i
     halo = np.array(text_colour(colour), dtype=np.float32) * _HALO
     for rows, columns in _ring(canvas, (outer[0] - 1, outer[1] - 1, outer[2] + 1, outer[3] + 1), 1):
         canvas[rows, columns] = (canvas[rows, columns] * (1 - _HALO) + halo).astype(np.uint8)
-    for rows, columns in _ring(canvas, outer, line_width):
+    dash = 3 * line_width if dashed else 0
+    for rows, columns in _ring(canvas, outer, line_width, dash):
         canvas[rows, columns] = colour
 
 
-def _ring(canvas: Image, outer: tuple[int, int, int, int], width: int) -> list[tuple[slice, slice]]:
-    """The four bars of a rectangle's edge, disjoint, cut off at the picture's edges."""
+def _ring(
+    canvas: Image, outer: tuple[int, int, int, int], width: int, dash: int = 0
+) -> list[tuple[slice, slice]]:
+    """The four bars of a rectangle's edge, disjoint, cut off at the picture's edges; in dashes if ``dash`` > 0."""
     x1, y1, x2, y2 = outer
     top_end = min(y1 + width, y2)
     bottom_start = max(y2 - width, top_end)
     left_end = min(x1 + width, x2)
     right_start = max(x2 - width, left_end)
-    bars = (
+    bars: tuple[_Bar, ...] = (
         (y1, top_end, x1, x2),
         (bottom_start, y2, x1, x2),
         (top_end, bottom_start, x1, left_end),
         (top_end, bottom_start, right_start, x2),
     )
+    if dash:
+        bars = tuple(part for bar in bars for part in _dashes(bar, dash))
     return [
         (slice(max(top, 0), max(bottom, 0)), slice(max(left, 0), max(right, 0)))
         for top, bottom, left, right in bars
     ]
 
 
-def _draw_labels(canvas: Image, detections: Detections, style: DrawStyle, line_width: int) -> Image:
+def _dashes(bar: _Bar, length: int) -> list[_Bar]:
+    """Dashes of a bar (top, bottom, left, right), as long as the gaps between them."""
+    top, bottom, left, right = bar
+    if bottom - top > right - left:
+        return [(start, min(start + length, bottom), left, right) for start in range(top, bottom, 2 * length)]
+    return [(top, bottom, start, min(start + length, right)) for start in range(left, right, 2 * length)]
+
+
+def _draw_labels(
+    canvas: Image,
+    detections: Detections,
+    colours: Sequence[Colour],
+    style: DrawStyle,
+    line_width: int,
+) -> Image:
     labels = _fitting_labels(canvas, detections, style)
     outwards = line_width // 2
     edges = detections.boxes_xyxy_px + np.array([-outwards, -outwards, outwards, outwards], dtype=np.float32)
@@ -157,7 +163,7 @@ def _draw_labels(canvas: Image, detections: Detections, style: DrawStyle, line_w
         if not labels.texts[number]:
             continue
         left, top, right, bottom = (int(value) for value in places[number])
-        colour = class_colour(int(detections.class_ids[number]))
+        colour = colours[number]
         picture.paste(colour, (left, top), _plate(right - left, bottom - top, max(labels.height // 6, 1)))
         start = (left + labels.padding, top + labels.baseline)
         draw.text(start, labels.texts[number], text_colour(colour), labels.font, anchor="ls")
@@ -194,14 +200,14 @@ def _fitting_labels(canvas: Image, detections: Detections, style: DrawStyle) -> 
 
 def _measured(canvas: Image, detections: Detections, style: DrawStyle, size: int) -> _Labels:
     names = [detections.class_names[int(number)] for number in detections.class_ids]
-    font, drawable = _font_for(tuple(sorted(set(names))), style.font, size)
+    font, drawable = font_for(tuple(sorted(set(names))), style.font, size)
     padding = max(size // 4, 1)
     room = canvas.shape[1] - 2 * padding
     texts = [
-        _shortened(_label_text(name, int(class_id), float(score), style, name in drawable), font, room)
+        shortened(_label_text(name, int(class_id), float(score), style, name in drawable), font, room)
         for name, class_id, score in zip(names, detections.class_ids, detections.scores, strict=True)
     ]
-    ascent, descent = _line_metrics(font, size)
+    ascent, descent = line_metrics(font, size)
     return _Labels(
         texts=texts,
         widths=[min(math.ceil(font.getlength(text)) + 2 * padding, canvas.shape[1]) for text in texts],
@@ -217,24 +223,6 @@ def _label_text(name: str, class_id: int, score: float, style: DrawStyle, drawab
     return f"{shown} {score:.2f}" if style.scores else shown
 
 
-def _shortened(text: str, font: Font, room: float) -> str:
-    """The text, or as much of its start as fits, with an ellipsis; "" if not even that fits."""
-    if font.getlength(text) <= room:
-        return text
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if font.getlength(text[:middle] + "…") <= room else (low, middle - 1)
-    return text[:low] + "…" if low else ""
-
-
-def _line_metrics(font: Font, size: int) -> tuple[int, int]:
-    if isinstance(font, ImageFont.FreeTypeFont):
-        ascent, descent = font.getmetrics()
-        return ascent, descent
-    return size, 0
-
-
 @functools.lru_cache(maxsize=256)
 def _plate(width: int, height: int, radius: int) -> Pillow.Image:
     """A mask of a rectangle with round corners; drawn large and scaled down, so that corners are smooth."""
@@ -243,37 +231,3 @@ def _plate(width: int, height: int, radius: int) -> Pillow.Image:
         (0, 0, large.width - 1, large.height - 1), radius * _OVERSAMPLING, fill=255
     )
     return large.resize((width, height), Pillow.Resampling.BOX)
-
-
-@functools.lru_cache(maxsize=32)
-def _font_for(names: tuple[str, ...], font_file: str, size: int) -> tuple[Font, frozenset[str]]:
-    """A font and those of ``names`` it has all letters for: the given one, or the best of built-in and system."""
-    if font_file:
-        try:
-            given = ImageFont.truetype(font_file, size)
-        except OSError as error:
-            raise UsageError(f"the font cannot be read ({error})", where=f"--font {font_file}") from None
-        return given, _drawable(names, given)
-    best = ImageFont.load_default(size)
-    covered = _drawable(names, best)
-    for name in _SYSTEM_FONTS:
-        if len(covered) == len(names):
-            break
-        try:
-            font = ImageFont.truetype(name, size)
-        except OSError:
-            continue
-        also_covered = _drawable(names, font)
-        if len(also_covered) > len(covered):
-            best, covered = font, also_covered
-    return best, covered
-
-
-def _drawable(names: Sequence[str], font: Font) -> frozenset[str]:
-    """The names of which the font has every letter: none looks like the sign for a missing one."""
-    missing = bytes(font.getmask(_UNASSIGNED))
-    return frozenset(
-        name
-        for name in names
-        if all(sign.isspace() or bytes(font.getmask(sign)) != missing for sign in set(printable(name)))
-    )

@@ -11,18 +11,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from vedette.checkpoint.deployable import load_detector
+from vedette.checkpoint.load import load
 from vedette.core.device import Precision, select_device
 from vedette.core.letterbox import Letterbox, LetterboxPolicy, round_up_to_stride
-from vedette.core.nms import NmsSettings, suppress
-from vedette.core.types import Detections, Image
+from vedette.core.nms import NmsSettings, Suppressed, suppress
+from vedette.core.provenance import FeatureKind
+from vedette.core.types import Detections, FloatArray, Image
 from vedette.errors import ModelError, UsageError
-from vedette.infer.backends import Backend, Frames
+from vedette.infer.backends import Backend, Frames, InspectableBackend, Inspection
 from vedette.infer.backends.pytorch import TorchBackend
+from vedette.infer.provenance import FeatureRequest, decode_boxes, feature_request, trace
 
 _log = logging.getLogger(__name__)
 
@@ -91,14 +94,14 @@ class Predictor:
         precision: Precision = "float32",
         nms: NmsSettings | None = None,
     ) -> Predictor:
-        """The predictor of a deployable checkpoint, with the names and the letterbox it carries.
+        """The predictor of a checkpoint, with the names and the letterbox it carries.
 
         Raises:
             CheckpointError: the file is missing, damaged or foreign.
             UsageError: there is no such device, or it has no such precision.
         """
         chosen = select_device(device)
-        loaded = load_detector(Path(path))
+        loaded = load(Path(path))
         return cls(
             TorchBackend(loaded.detector, chosen, precision), loaded.letterbox, loaded.class_names, nms
         )
@@ -109,12 +112,21 @@ class Predictor:
         """A predictor with other settings that shares this one's network."""
         return Predictor(self.backend, letterbox or self.letterbox, self.class_names, nms or self.nms)
 
-    def predict(self, images: Sequence[Image], paths: Sequence[str] | None = None) -> list[Detections]:
+    def predict(
+        self,
+        images: Sequence[Image],
+        paths: Sequence[str] | None = None,
+        *,
+        features: FeatureKind | None = None,
+        feature_layer: int | str | None = None,
+    ) -> list[Detections]:
         """Detections of pictures, in their order.
 
         Args:
             images: RGB uint8 [H, W, 3], of any sizes.
             paths: what to call them, one each.
+            features: also say where every box comes from, with a vector that describes it; see :meth:`detect`.
+            feature_layer: see :meth:`detect`.
 
         Returns:
             One value a picture; boxes in its pixels, clipped to it, not rounded. A box that lies wholly outside
@@ -123,11 +135,11 @@ class Predictor:
 
         Raises:
             ModelError: a picture has another shape or type, or the network's output is not a number.
+            UsageError: see :meth:`detect`.
         """
         names = [""] * len(images) if paths is None else list(paths)
-        return self.detect(
-            [self.prepare(image, path=name) for image, name in zip(images, names, strict=True)]
-        )
+        prepared = [self.prepare(image, path=name) for image, name in zip(images, names, strict=True)]
+        return self.detect(prepared, features=features, feature_layer=feature_layer)
 
     def prepare(self, image: Image, *, path: str = "", decode_milliseconds: float = 0.0) -> PreparedPicture:
         """Letterbox one picture; what a thread does ahead of :meth:`detect`. Raises ModelError."""
@@ -139,16 +151,59 @@ class Predictor:
         milliseconds = {"decode": decode_milliseconds, "preprocess": _milliseconds_since(started)}
         return PreparedPicture(frame, placement, path, milliseconds)
 
-    def detect(self, pictures: Sequence[PreparedPicture]) -> list[Detections]:
-        """Detections of prepared pictures, in their order; frames of one size go through the network together."""
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for position, picture in enumerate(pictures):
-            groups.setdefault(picture.frame.shape, []).append(position)
+    def detect(
+        self,
+        pictures: Sequence[PreparedPicture],
+        *,
+        features: FeatureKind | None = None,
+        feature_layer: int | str | None = None,
+    ) -> list[Detections]:
+        """Detections of prepared pictures, in their order; frames of one size go through the network together.
+
+        Args:
+            pictures: of :meth:`prepare`.
+            features: fill ``Detections.provenance``: level, cell, anchor and logits of every box, and a vector.
+                "cell": what the output convolution of the box read. "roi": the mean of one layer over the box.
+                None: neither computed nor kept.
+            feature_layer: for "roi": number or name of the layer; None: the input of the finest level.
+
+        Raises:
+            ModelError: the network's output is not a number, there is no such layer, or the backend cannot show
+                its inside.
+            UsageError: the features make no sense, or suppression merges boxes, which then come from no one cell.
+        """
+        request = None if features is None else self._feature_request(features, feature_layer)
         found: dict[int, Detections] = {}
-        for positions in groups.values():
+        for positions in _by_frame_size(pictures):
             group = [pictures[position] for position in positions]
-            found.update(zip(positions, self._detect_group(group), strict=True))
+            found.update(zip(positions, self._detect_group(group, request), strict=True))
         return [found[position] for position in range(len(pictures))]
+
+    def features(
+        self, images: Sequence[Image], layers: Sequence[int | str]
+    ) -> dict[int | str, list[FloatArray]]:
+        """Outputs of chosen layers for pictures, letterboxed as for detection; docs/features.md.
+
+        Args:
+            images: RGB uint8 [H, W, 3], of any sizes.
+            layers: row numbers or names, such as ``backbone.p3`` or ``neck.p4``; ``vedette info`` lists the rows.
+
+        Returns:
+            By layer, under the key it was asked by, one float32 map [c, h, w] a picture. It covers the frame:
+            ``prepare(image).placement`` maps its pixels to those of the picture.
+
+        Raises:
+            ModelError: a picture has another shape or type, there is no such layer, or the backend cannot show
+                its inside.
+        """
+        pictures = [self.prepare(image) for image in images]
+        backend = self._inspectable()
+        maps: dict[int | str, dict[int, FloatArray]] = {layer: {} for layer in layers}
+        for positions in _by_frame_size(pictures):
+            frames = np.stack([pictures[position].frame for position in positions])
+            for layer, found in backend.features(frames, layers).items():
+                maps[layer].update(zip(positions, found.float().cpu().numpy(), strict=True))
+        return {layer: [found[number] for number in range(len(pictures))] for layer, found in maps.items()}
 
     def infer_frames(self, frames: Frames) -> list[torch.Tensor]:
         """Detections of ready frames, in frame pixels.
@@ -162,31 +217,76 @@ class Predictor:
         Raises:
             ModelError: frames of another shape or type, or the network's output is not a number.
         """
-        return self._suppress(self.backend.infer(frames))
+        return self.suppress(self.backend.infer(frames))
 
-    def _detect_group(self, group: Sequence[PreparedPicture]) -> list[Detections]:
+    def suppress(self, predictions: torch.Tensor) -> list[torch.Tensor]:
+        """The detections of decoded predictions [B, N, 5+C], as :meth:`infer_frames` gives them. Raises ModelError."""
+        return [result.detections for result in self._suppress(predictions)]
+
+    def _inspectable(self) -> InspectableBackend:
+        if not isinstance(self.backend, InspectableBackend):
+            raise ModelError(
+                "what runs this network shows its detections only",
+                where="features",
+                fix="load the checkpoint itself, not a file exported from it",
+            )
+        return self.backend
+
+    def _feature_request(self, kind: FeatureKind, layer: int | str | None) -> FeatureRequest:
+        backend = self._inspectable()
+        if self.nms.merge:
+            raise UsageError(
+                "merged boxes come from no one cell",
+                where=f"features={kind!r:.80}",
+                fix="use suppression without merge",
+            )
+        return feature_request(kind, layer, backend.level_inputs, backend.strides)
+
+    def _detect_group(
+        self, group: Sequence[PreparedPicture], request: FeatureRequest | None
+    ) -> list[Detections]:
         started = time.perf_counter()
-        predictions = self.backend.infer(np.stack([picture.frame for picture in group]))
+        frames = np.stack([picture.frame for picture in group])
+        inspection: Inspection | None = None
+        if request is None:
+            predictions = self.backend.infer(frames)
+        else:
+            inspection = self._inspectable().inspect(frames, request.layers)
+            predictions = inspection.predictions
         _wait_for(self.backend.device)
         inference = _milliseconds_since(started) / len(group)
         started = time.perf_counter()
-        rows = [found.cpu() for found in self._suppress(predictions)]
-        mapped = [_map_back(found, picture.placement) for found, picture in zip(rows, group, strict=True)]
+        results = self._suppress(predictions)
+        found = [self._to_picture(result, picture) for result, picture in zip(results, group, strict=True)]
         shared = {"inference": inference, "postprocess": _milliseconds_since(started) / len(group)}
-        return [
-            Detections(
-                boxes_xyxy_px=found[:, :4].numpy(),
-                scores=found[:, 4].numpy(),
-                class_ids=found[:, 5].to(torch.int64).numpy(),
-                class_names=self.class_names,
-                size_hw=picture.placement.source_hw,
-                path=picture.path,
-                milliseconds={**picture.milliseconds, **shared},
-            )
-            for found, picture in zip(mapped, group, strict=True)
-        ]
+        detections = []
+        for number, (there, inside) in enumerate(found):
+            picture, result = group[number], results[number]
+            changes: dict[str, Any] = {"milliseconds": {**picture.milliseconds, **shared}}
+            if inspection is not None and request is not None:
+                rows = result.rows[inside.to(result.rows.device)]
+                provenance = trace(inspection, number, rows, request, picture.placement)
+                changes |= {"provenance": provenance, "boxes_xyxy_px": decode_boxes(provenance)}
+            detections.append(replace(there, **changes))
+        return detections
 
-    def _suppress(self, predictions: torch.Tensor) -> list[torch.Tensor]:
+    def _to_picture(self, result: Suppressed, picture: PreparedPicture) -> tuple[Detections, torch.Tensor]:
+        """Detections of one picture, and which of the suppressed rows they are, bool."""
+        rows = result.detections.cpu()
+        boxes = picture.placement.boxes_to_source(rows[:, :4])
+        # What lies wholly in the padding has no area in the picture.
+        inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        found = Detections(
+            boxes_xyxy_px=boxes[inside].numpy(),
+            scores=rows[inside, 4].numpy(),
+            class_ids=rows[inside, 5].to(torch.int64).numpy(),
+            class_names=self.class_names,
+            size_hw=picture.placement.source_hw,
+            path=picture.path,
+        )
+        return found, inside
+
+    def _suppress(self, predictions: torch.Tensor) -> list[Suppressed]:
         results = suppress(predictions, self.nms)
         if any(result.non_finite_rows for result in results):
             raise ModelError(
@@ -198,7 +298,7 @@ class Predictor:
                 "more than %d candidates in a picture: its weakest boxes may be missing",
                 self.nms.max_candidates,
             )
-        return [result.detections for result in results]
+        return results
 
 
 def fit_to_strides(policy: LetterboxPolicy, strides: Sequence[int]) -> LetterboxPolicy:
@@ -216,11 +316,12 @@ def fit_to_strides(policy: LetterboxPolicy, strides: Sequence[int]) -> Letterbox
     return replace(policy, size_hw=size_hw, stride=stride)
 
 
-def _map_back(found: torch.Tensor, placement: Letterbox) -> torch.Tensor:
-    """Rows in picture pixels, clipped, without those that have no area in the picture."""
-    boxes = placement.boxes_to_source(found[:, :4])
-    inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return torch.cat((boxes, found[:, 4:]), dim=1)[inside]
+def _by_frame_size(pictures: Sequence[PreparedPicture]) -> list[list[int]]:
+    """Positions of pictures whose frames have one size, group by group."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for position, picture in enumerate(pictures):
+        groups.setdefault(picture.frame.shape, []).append(position)
+    return list(groups.values())
 
 
 def _wait_for(device: torch.device) -> None:

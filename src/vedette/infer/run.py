@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from vedette.checkpoint.atomic import write_atomic
+from vedette.checkpoint.shipped import DEFAULT as DEFAULT_WEIGHTS
 from vedette.config.detect import DetectConfig
 from vedette.config.run_folder import create_run_folder, next_run_folder
 from vedette.core.device import cpu_threads, thread_count
 from vedette.core.nms import NmsSettings
+from vedette.core.printable import printable
 from vedette.errors import EXIT_DONE, EXIT_REFUSED, EXIT_SOME_FAILED, UsageError
 from vedette.infer.draw import DrawStyle
 from vedette.infer.predictor import Predictor
-from vedette.infer.printable import printable
 from vedette.infer.sources import Skipped, Source, open_source
 from vedette.infer.stream import PictureResult, StreamSettings, stream
 from vedette.infer.writers import (
@@ -97,7 +98,7 @@ def detect(
     started = time.perf_counter()
     source = open_source(config.source)
     loaded = predictor or Predictor.from_file(
-        config.weights, device=config.device, precision=config.precision
+        config.weights or DEFAULT_WEIGHTS, device=config.device, precision=config.precision
     )
     configured = _configured(loaded, config)
     _refuse_to_overwrite(source, next_run_folder(config.project, config.name, config.exist_ok))

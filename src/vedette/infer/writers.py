@@ -19,10 +19,10 @@ from typing import Any, TextIO
 import cv2
 
 from vedette.checkpoint.atomic import atomic_file
+from vedette.core.printable import printable
 from vedette.core.types import Detections, Image
 from vedette.errors import ImageError, VedetteError, WriteError
 from vedette.infer.draw import DrawStyle, draw_detections
-from vedette.infer.printable import printable
 from vedette.infer.stream import PictureResult
 
 Write = Callable[[PictureResult], None]
@@ -183,7 +183,7 @@ def coco_writer(path: Path) -> Iterator[Write]:
                 numbers.add(image_id)
             if result.detections is None:
                 return
-            for record in coco_records(result.detections, image_id):
+            for record in result.detections.to_coco(image_id):
                 with _writing(path):
                     file.write(separator + json_text(record).encode("utf-8"))
                 separator = b",\n"
@@ -206,22 +206,6 @@ def yolo_lines(detections: Detections, *, scores: bool = False) -> list[str]:
             values.append(float(score))
         lines.append(" ".join([str(int(class_id)), *(f"{value:g}" for value in values)]))
     return lines
-
-
-def coco_records(detections: Detections, image_id: int | str) -> list[dict[str, Any]]:
-    """COCO results of one picture: boxes with three decimals, scores with five (evaluation.md section 6)."""
-    records = []
-    for record in detections.records():
-        x1, y1, x2, y2 = record["box_xyxy"]
-        records.append(
-            {
-                "image_id": image_id,
-                "category_id": record["class_id"],
-                "bbox": [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)],
-                "score": round(record["score"], 5),
-            }
-        )
-    return records
 
 
 def picture_record(result: PictureResult) -> dict[str, Any]:

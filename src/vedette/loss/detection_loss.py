@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,13 +13,17 @@ from vedette.config.hyperparameters import Hyperparameters
 from vedette.core.boxes import paired_iou
 from vedette.errors import ConfigError
 from vedette.loss.answers import read_answers
-from vedette.loss.assign import Assignment, Grid, assign_targets, make_grid
+from vedette.loss.assign import COPIES, Assignment, Grid, assign_targets, make_grid
 from vedette.loss.cross_entropy import binary_cross_entropy, smoothed_targets
 from vedette.loss.ignored import silent_cells
 from vedette.loss.rules import RULES, LossGains, LossRules, plain_gains
 
 _BALANCE_RATE = 0.0001
 _BALANCE_STRIDE = 16
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 class _Frame(NamedTuple):
@@ -29,6 +34,7 @@ class _Frame(NamedTuple):
     widths: Tensor  # int64 [L, 1]
     level_starts: Tensor  # int64 [L, 1], where a level's cells begin in the list of all cells
     level_sizes: tuple[int, ...]  # cells of each level, over images and anchors
+    frame_cells: Tensor  # int64 [L], cells of each level of one image, over anchors
 
 
 class DetectionLoss:
@@ -71,6 +77,7 @@ class DetectionLoss:
         self.classes = classes
         self.gains = gains or plain_gains(hyperparameters)
         self.rules = rules
+        self._total: Callable[[Tensor], Tensor] = _whole
         levels = len(strides)
         if anchors.shape[0] != levels:
             raise ConfigError(
@@ -85,8 +92,29 @@ class DetectionLoss:
         self._frames: dict[tuple[tuple[int, ...], ...], _Frame] = {}
         self._factors = self._level_factors(levels)
 
+    def of_parts(self, total: Callable[[Tensor], Tensor]) -> DetectionLoss:
+        """The same loss for a process that has a part of each batch, which may be empty.
+
+        Its sums are divided by the numbers of entries and frames of the whole batch, so that the losses of all
+        parts, and their gradients, add up to those of the batch. Every part calls it for every batch.
+
+        Args:
+            total: adds a small tensor up over all parts.
+        """
+        part = copy.copy(self)
+        part._total = total
+        return part
+
+    def of_whole_batches(self) -> DetectionLoss:
+        """The inverse of :meth:`of_parts`."""
+        return self.of_parts(_whole)
+
     def __call__(
-        self, levels: Sequence[Tensor], targets: Tensor, ignored: Tensor | None = None
+        self,
+        levels: Sequence[Tensor],
+        targets: Tensor,
+        ignored: Tensor | None = None,
+        labelled: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The loss to go back from, and its parts.
 
@@ -96,16 +124,18 @@ class DetectionLoss:
                 with a negative image are padding; M may be 0.
             ignored: float32 [K, 6], likewise: boxes that are neither target nor background, see
                 :mod:`vedette.loss.ignored`.
+            labelled: bool [M, C], one row a target: which classes are labelled in the picture that the target comes
+                from; about the others nothing is learned from it. None: all of them.
 
         Returns:
             The loss of the batch, a scalar: (box + obj + cls) times B. And [box, obj, cls], float32 [3], detached,
-            with gains but not times B.
+            with gains but not times B. Of a part of a batch (:meth:`of_parts`): its share of both.
         """
         with torch.autocast(device_type=levels[0].device.type, enabled=False):
-            return self._compute(levels, targets.float(), ignored)
+            return self._compute(levels, targets.float(), ignored, labelled)
 
     def _compute(
-        self, levels: Sequence[Tensor], targets: Tensor, ignored: Tensor | None
+        self, levels: Sequence[Tensor], targets: Tensor, ignored: Tensor | None, labelled: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         frame = self._frame(levels)
         found = assign_targets(
@@ -122,7 +152,7 @@ class DetectionLoss:
             (found.image * anchors + found.anchor) * frame.heights + found.row
         ) * frame.widths + found.column
         overlaps = self._overlaps(answers, found)  # [L, N]
-        entries = found.valid.sum(dim=1).clamp(min=1)  # [L]
+        entries, frames = self._counts(found.valid, levels[0].shape[0])
         box = _masked(1 - overlaps, found.valid).sum(dim=1) / entries
         silent = None
         if ignored is not None and ignored.shape[0]:
@@ -131,17 +161,24 @@ class DetectionLoss:
         objectness = self._objectness(
             logits, overlaps, cells + frame.level_starts, found.valid, frame.level_sizes, silent
         )
+        objectness = objectness / (frames * frame.frame_cells)
         box_factor, obj_factor, cls_factor = self._factors
         parts = torch.stack(
             (
                 box.sum() * box_factor,
                 (objectness * self.level_weights.clone()).sum() * obj_factor,
-                self._class_loss(answers, found, entries) * cls_factor,
+                self._class_loss(answers, found, entries, labelled) * cls_factor,
             )
         )
         if self.rules.balances_levels:
-            self._balance(objectness.detach())
-        return parts.sum() * levels[0].shape[0], parts.detach()
+            self._balance(self._total(objectness.detach()))
+        return parts.sum() * frames, parts.detach()
+
+    def _counts(self, valid: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+        """Entries of every level, int64 [L], at least 1, and B, int64 []: those of the whole batch."""
+        own = torch.cat((valid.sum(dim=1), valid.new_full((1,), frames, dtype=torch.int64)))
+        whole = self._total(own)
+        return whole[:-1].clamp(min=1), whole[-1]
 
     def _level_factors(self, levels: int) -> tuple[float, float, float]:
         """Gain of box, objectness and class loss, times what the release scales by the number of levels."""
@@ -169,6 +206,7 @@ class DetectionLoss:
                 widths=sizes[:, 1:],
                 level_starts=torch.tensor(starts, device=device)[:, None],
                 level_sizes=counts,
+                frame_cells=sizes.prod(dim=1) * self.anchors.shape[1],
             )
         return self._frames[key]
 
@@ -192,7 +230,7 @@ class DetectionLoss:
         level_sizes: tuple[int, ...],
         silent: Tensor | None,
     ) -> Tensor:
-        """Mean objectness loss of every level: float32 [L]; ``silent`` cells without an answer count 0."""
+        """Sum of the objectness loss of every level: float32 [L]; ``silent`` cells without an answer count 0."""
         share = self.rules.objectness_overlap
         values = (1 - share) + share * overlaps.detach().clamp(min=0)
         targets = last_written(values.flatten(), cells.flatten(), valid.flatten(), logits.shape[0])
@@ -207,10 +245,15 @@ class DetectionLoss:
                 torch.ones_like(values).flatten(), cells.flatten(), valid.flatten(), logits.shape[0]
             )
             loss = torch.where(silent & (answering == 0), 0.0, loss)
-        return torch.stack([part.mean() for part in torch.split(loss, list(level_sizes))])
+        return torch.stack([part.sum() for part in torch.split(loss, list(level_sizes))])
 
-    def _class_loss(self, answers: Tensor, found: Assignment, entries: Tensor) -> Tensor:
-        """Sum over levels of the mean class loss of their entries and classes: a scalar."""
+    def _class_loss(
+        self, answers: Tensor, found: Assignment, entries: Tensor, labelled: Tensor | None
+    ) -> Tensor:
+        """Sum over levels of the mean class loss of their entries and classes: a scalar.
+
+        Classes that are not labelled count 0. The mean is still over all, so a labelled one weighs as much as ever.
+        """
         if self.classes == 1:
             return answers.new_zeros(())
         logits = answers[..., 5:]
@@ -223,13 +266,19 @@ class DetectionLoss:
             positive_weight=self.hyperparameters.cls_pw,
             focal_gamma=self.hyperparameters.fl_gamma,
         )
+        if labelled is not None:
+            # Candidates come by copy, anchor, target: all targets once for each copy and anchor.
+            repeats = COPIES * self.anchors.shape[1]
+            loss = _masked(loss, labelled.expand(repeats, -1, -1).flatten(0, 1))
         per_level = _masked(loss.sum(dim=-1), found.valid).sum(dim=1)
         return (per_level / (entries * self.classes)).sum()
 
     @torch.no_grad()
     def _balance(self, objectness: Tensor) -> None:
-        self.level_weights.mul_(1 - _BALANCE_RATE).add_(_BALANCE_RATE / objectness)
-        self.level_weights.div_(self.level_weights[self._reference_level].clone())
+        weights = self.level_weights * (1 - _BALANCE_RATE) + _BALANCE_RATE / objectness
+        weights = weights / weights[self._reference_level]
+        # A batch whose loss is not finite must not stay in the weights for ever.
+        self.level_weights.copy_(torch.where(weights.isfinite().all(), weights, self.level_weights))
 
 
 def last_written(values: Tensor, cells: Tensor, valid: Tensor, count: int) -> Tensor:

@@ -119,6 +119,14 @@ class Detector(nn.Module):
         return tuple(module for module in modules if isinstance(module, nn.Conv2d))
 
     @property
+    def level_inputs(self) -> tuple[int, ...]:
+        """Index of the layer that the output convolution of each level reads, in the order of ``strides``."""
+        sources = self._steps[-1].sources
+        if "m" in self.head._modules:
+            return sources
+        return tuple(self._steps[source].sources[0] for source in sources)
+
+    @property
     def feature_names(self) -> dict[str, int]:
         """Names that ``features`` knows, with the index of their layer."""
         return dict(self._feature_names)
@@ -136,9 +144,20 @@ class Detector(nn.Module):
         Raises:
             ModelError: images of a wrong shape or type.
         """
-        outputs = self._run(images, len(self.model) - 1, frozenset())
-        levels: list[Tensor] = self.head([outputs[source] for source in self._steps[-1].sources])
-        return levels
+        return self.inspect(images, ())[0]
+
+    def train(self, mode: bool = True) -> Detector:
+        """As any module; but normalization layers whose parameters are frozen keep their statistics.
+
+        A layer is frozen if none of its parameters requires a gradient.
+        """
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
+                parameter.requires_grad for parameter in module.parameters()
+            ):
+                module.eval()
+        return self
 
     def features(self, images: Tensor, layers: Sequence[int | str]) -> dict[int | str, Tensor]:
         """Outputs of chosen layers.
@@ -157,6 +176,15 @@ class Detector(nn.Module):
         chosen = {layer: self._layer_index(layer) for layer in layers}
         outputs = self._run(images, max(chosen.values(), default=-1) + 1, frozenset(chosen.values()))
         return {layer: outputs[index] for layer, index in chosen.items()}
+
+    def inspect(
+        self, images: Tensor, layers: Sequence[int | str]
+    ) -> tuple[list[Tensor], dict[int | str, Tensor]]:
+        """Raw levels, as of ``forward``, and outputs of chosen layers, as of ``features``, in one pass."""
+        chosen = {layer: self._layer_index(layer) for layer in layers}
+        outputs = self._run(images, len(self.model) - 1, frozenset(chosen.values()))
+        levels: list[Tensor] = self.head([outputs[source] for source in self._steps[-1].sources])
+        return levels, {layer: outputs[index] for layer, index in chosen.items()}
 
     def _run(self, images: Tensor, count: int, kept: frozenset[int]) -> dict[int, Tensor]:
         """Run the first ``count`` layers; outputs nobody reads any more are dropped, except those ``kept``."""

@@ -115,10 +115,25 @@ def _decode_level(level: Tensor, anchors_px: Tensor, stride: int) -> Tensor:
     columns = torch.arange(width, dtype=torch.float32, device=level.device)
     rows = torch.arange(height, dtype=torch.float32, device=level.device)
     cells = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)  # [h, w, 2], (x, y)
-    values = level.float().sigmoid()
-    centre = (values[..., 0:2] * 2.0 - 0.5 + cells) * stride
-    size = (values[..., 2:4] * 2.0) ** 2 * anchors_px[:, None, None, :]
-    return torch.cat((centre, size, values[..., 4:]), -1).flatten(1, 3)  # [B, A*h*w, 5+C]
+    return decode_logits(level, cells, anchors_px[:, None, None, :], stride).flatten(1, 3)  # [B, A*h*w, 5+C]
+
+
+def decode_logits(logits: Tensor, cells_xy: Tensor, anchors_px: Tensor, strides: Tensor | int) -> Tensor:
+    """Boxes and scores of raw values, wherever they lie; the arguments broadcast against each other.
+
+    Args:
+        logits: [..., 5+C] of any floating type.
+        cells_xy: [..., 2], column and row.
+        anchors_px: [..., 2], width and height in pixels of the frame.
+        strides: pixels a cell; a tensor is [..., 1].
+
+    Returns:
+        float32 [..., 5+C]: as of ``Detect.decode``, bit for bit.
+    """
+    values = logits.float().sigmoid()
+    centre = (values[..., 0:2] * 2.0 - 0.5 + cells_xy) * strides
+    size = (values[..., 2:4] * 2.0) ** 2 * anchors_px
+    return torch.cat((centre, size, values[..., 4:]), -1)
 
 
 def _in_order_of_strides(anchors_px: Anchors, strides: tuple[int, ...]) -> Anchors:

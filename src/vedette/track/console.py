@@ -7,7 +7,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from vedette.track.durations import format_seconds
-from vedette.track.events import EpochDone, Event, Note, RunFinished, RunStarted, StepDone
+from vedette.track.events import (
+    EpochDone,
+    Event,
+    LengthChanged,
+    Note,
+    RunFinished,
+    RunStarted,
+    StepDone,
+)
 
 _COLUMNS = ("epoch", "box", "obj", "cls", "P", "R", "AP50", "AP", "img/s", "wait", "left")
 _WIDTHS = (9, 8, 8, 8, 7, 7, 7, 7, 7, 5, 8)
@@ -25,6 +33,8 @@ _PUBLISHED = {
 class ConsoleTracker:
     """Shows a run. On a terminal with a moving bar; into a file or pipe one line an epoch."""
 
+    immediate = True
+
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._progress: Progress | None = None
@@ -41,6 +51,10 @@ class ConsoleTracker:
             self._step(event)
         elif isinstance(event, EpochDone):
             self._epoch(event)
+        elif isinstance(event, LengthChanged):
+            self._epochs = event.epochs
+            self._stop_bar()
+            self._console.print(escape(event.reason))
         elif isinstance(event, Note):
             mark = "[yellow]warning:[/yellow] " if event.level == "warning" else ""
             self._console.print(mark + escape(event.text))
@@ -54,7 +68,7 @@ class ConsoleTracker:
     def _start(self, event: RunStarted) -> None:
         self._epochs, self._batches = event.epochs, event.batches_per_epoch
         facts = event.facts
-        for name in ("model", "data", "device", "recipe"):
+        for name in ("model", "start", "data", "device", "recipe"):
             if name in facts:
                 self._console.print(f"[bold]{name:>7}[/bold]  {escape(str(facts[name]))}")
         self._console.print(f"[bold]{'run':>7}[/bold]  {escape(str(event.folder))}")

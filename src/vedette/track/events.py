@@ -1,7 +1,7 @@
 """What a run tells its trackers, and what a tracker is.
 
-Events are plain frozen records. A tracker has one method; whatever it raises is reported once and never stops
-or changes a run (see :mod:`vedette.train.events`).
+Events are plain frozen records. A tracker is any object with the two methods of :class:`Tracker`; whatever it
+raises is reported once and never stops or changes a run (see :mod:`vedette.train.events`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ class RunStarted:
     step: int
     history: tuple[Row, ...] = ()
     """Rows of the epochs that a resumed run has already done."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """The data set: ``name``, ``description``, ``class_names``, ``class_counts`` (training boxes of each class),
+    ``splits`` (name -> ``pictures``, ``folders``, ``content_hash``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,16 @@ class EpochDone:
     history: tuple[Row, ...]
     """All rows so far, this one last."""
     best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LengthChanged:
+    """The run will have another number of epochs than planned so far; it may be over."""
+
+    step: int
+    epochs: int
+    """Of the whole run."""
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +133,26 @@ class RunFinished:
     history: tuple[Row, ...]
 
 
-Event = RunStarted | StepDone | EpochDone | Note | WeightsSaved | PicturesSaved | PicturesFound | RunFinished
+Event = (
+    RunStarted
+    | StepDone
+    | EpochDone
+    | LengthChanged
+    | Note
+    | WeightsSaved
+    | PicturesSaved
+    | PicturesFound
+    | RunFinished
+)
 
 
 class Tracker(Protocol):
-    """Receives the events of one run, in order, in the thread of the trainer."""
+    """Receives the events of one run, in order.
+
+    It is called in a thread of its own (:mod:`vedette.track.background`), so it may take its time, and must not
+    use torch. A tracker with an attribute ``immediate = True`` is called in the thread of the trainer, which
+    waits for it.
+    """
 
     def handle(self, event: Event) -> None:
         """Take note of ``event``."""

@@ -10,22 +10,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vedette.track.events import EpochDone, Event, Row, RunStarted, StepDone
+from vedette.track.events import EpochDone, Event, PicturesFound, Row, RunStarted, StepDone
 
 
 class EventLog:
-    """Appends every event but progress to a JSON-lines file.
+    """Appends every event but progress and found boxes to a JSON-lines file.
 
     A log of what really happened: a run that was killed and resumed shows the epochs done twice, separated by
     a second ``RunStarted``. ``results.csv`` holds every epoch once.
     """
 
     def __init__(self, path: Path) -> None:
+        _cut_unfinished_line(path)
         self._file = path.open("a", encoding="utf-8", newline="\n")
 
     def handle(self, event: Event) -> None:
         """Append one line and flush it."""
-        if isinstance(event, StepDone):
+        if isinstance(event, StepDone | PicturesFound):
             return
         self._file.write(json.dumps(_record(event), ensure_ascii=False, default=str) + "\n")
         self._file.flush()
@@ -33,6 +34,15 @@ class EventLog:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _cut_unfinished_line(path: Path) -> None:
+    """Remove what a process that died while writing left behind the last newline, so that every line is JSON."""
+    if not path.is_file():
+        return
+    with path.open("r+b") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
 
 
 def _record(event: Event) -> dict[str, Any]:

@@ -14,8 +14,11 @@ from vedette.core.types import Batch
 from vedette.errors import DivergedError
 from vedette.loss.detection_loss import DetectionLoss
 from vedette.track.events import StepDone
+from vedette.train.distributed.ranks import ALONE, Ranks
+from vedette.train.distributed.sharing import share_step
 from vedette.train.events import Emitter
 from vedette.train.interruption import StopRequest
+from vedette.train.multi_scale import MultiScale
 from vedette.train.optimizer import apply_settings
 from vedette.train.schedule import Schedule
 from vedette.train.state import TrainState
@@ -36,6 +39,11 @@ class StepRules:
         device: where the network runs.
         dtype: arithmetic of the network's layers; the loss is computed in float32.
         picture_name: picture number -> path, for messages.
+        gradient_clip: longest norm of the gradient of an optimizer step; 0: no limit.
+        multi_scale: changes the size of the frames batch by batch; None: they stay as they come.
+        pictures_per_frame: the loss of a batch is multiplied by it, so that it counts pictures where one frame
+            holds several.
+        ranks: this process among those of the run.
     """
 
     loss: DetectionLoss
@@ -43,6 +51,10 @@ class StepRules:
     device: torch.device
     dtype: torch.dtype
     picture_name: Callable[[int], str]
+    gradient_clip: float = 0.0
+    multi_scale: MultiScale | None = None
+    pictures_per_frame: int = 1
+    ranks: Ranks = ALONE
 
 
 @dataclass
@@ -78,11 +90,11 @@ def train_epoch(  # noqa: PLR0913  # the parts of a run, each passed on as it is
         True if the epoch was finished, False if it was left on request (the state is saved then).
 
     Raises:
-        DivergedError: too many steps in a row had non-finite gradients.
+        DivergedError: too many steps in a row had non-finite gradients, or the state is not finite after all.
     """
     progress, schedule = state.progress, rules.schedule
     state.model.train()
-    clock, pending, pictures = _Clock(), _PendingLosses(state), list[int]()
+    clock, pending, pictures = _Clock(), _PendingLosses(rules.ranks, state), list[int]()
     end = (progress.step // schedule.batches_per_epoch + 1) * schedule.batches_per_epoch
     while progress.step < end:
         began = time.monotonic()
@@ -92,44 +104,61 @@ def train_epoch(  # noqa: PLR0913  # the parts of a run, each passed on as it is
         if settings.clears_gradients:
             state.optimizer.zero_grad(set_to_none=True)
         apply_settings(state.optimizer, settings.learning_rates, settings.momentum)
-        pending.add(_forward_backward(rules, state, batch))
+        pending.add(_forward_backward(rules, state, batch), len(batch.image_numbers))
         pictures += batch.image_numbers.tolist()
         if settings.steps:
-            _optimizer_step(rules, state, pictures)
+            pending.share()
+            if not _optimizer_step(rules, state, pictures):
+                _note_skipped(rules, state, pictures, emitter)
             pictures.clear()
         _count(state, batch, time.monotonic() - began)
         if time.monotonic() - clock.shown > _PROGRESS_SECONDS or progress.step == end:
             pending.collect()
             emitter.emit(_step_done(rules, state))
             clock.shown = time.monotonic()
-        due = save_seconds > 0 and time.monotonic() - clock.saved > save_seconds
-        if settings.steps and progress.step < end and (stop or due):
-            pending.collect()
-            save()
-            clock.saved = time.monotonic()
-            if stop:
+        if settings.steps and progress.step < end:
+            due = save_seconds > 0 and time.monotonic() - clock.saved > save_seconds
+            stopped, due = stop.agreed(rules.ranks, due)
+            if stopped or due:
+                pending.collect()
+                state.require_finite()
+                save()
+                clock.saved = time.monotonic()
+            if stopped:
                 return False
+    pending.share()
     pending.collect()
+    state.buffers.repair(state.model)
+    state.require_finite()
     return True
 
 
 def _forward_backward(rules: StepRules, state: TrainState, batch: Batch) -> torch.Tensor:
     """Add the batch's gradients; returns the loss items [3] on the device, without waiting for them."""
     images = batch.images.to(rules.device, non_blocking=True).float().div_(255)
+    if rules.multi_scale is not None:
+        images = rules.multi_scale.scaled(images, state.progress.step)
+    state.progress.sums.frame_width = images.shape[3]
     targets = batch.targets.to(rules.device, non_blocking=True)
     with torch.autocast(rules.device.type, dtype=rules.dtype, enabled=rules.dtype != torch.float32):
         levels = state.model(images)
     ignored = batch.ignored.to(rules.device, non_blocking=True)
-    total, items = rules.loss(levels, targets, ignored)
-    state.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+    labelled = None
+    if batch.labelled is not None:
+        labelled = batch.labelled.to(rules.device, non_blocking=True)
+    total, items = rules.loss(levels, targets, ignored, labelled)
+    state.scaler.scale(total * rules.pictures_per_frame).backward()  # type: ignore[no-untyped-call]
     return items
 
 
-def _optimizer_step(rules: StepRules, state: TrainState, pictures: list[int]) -> None:
-    """Step and update the average, unless a gradient is not finite."""
+def _optimizer_step(rules: StepRules, state: TrainState, pictures: list[int]) -> bool:
+    """Step and update the average, unless a gradient is not finite; returns whether it did."""
     progress = state.progress
     state.scaler.unscale_(state.optimizer)
-    if math.isfinite(gradient_norm(state.model)):
+    norm = gradient_norm(state.model)
+    sound = math.isfinite(norm)
+    if sound:
+        clip_gradients(state.model, norm, rules.gradient_clip)
         state.scaler.step(state.optimizer)
         state.average.update(state.model)
         state.buffers.keep(state.model)
@@ -141,14 +170,32 @@ def _optimizer_step(rules: StepRules, state: TrainState, pictures: list[int]) ->
         progress.skipped_steps += 1
         progress.skipped_in_a_row += 1
         if progress.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            names = ", ".join(rules.picture_name(number) for number in pictures[:16])
             raise DivergedError(
                 f"gradients were not finite {MAX_SKIPPED_IN_A_ROW} times in a row, last at iteration "
-                f"{progress.step} with {names}",
+                f"{progress.step} with {_names(rules, pictures)}",
                 fix="look at these pictures and labels, lower --lr0, or use --precision float32",
             )
     state.scaler.update()
     state.optimizer.zero_grad(set_to_none=True)
+    return sound
+
+
+def _note_skipped(rules: StepRules, state: TrainState, pictures: list[int], emitter: Emitter) -> None:
+    """Name the pictures of a step that was left out, the first few times.
+
+    With float16 it is no news: the scale of the loss is found by going too far.
+    """
+    progress = state.progress
+    if not state.scaler.is_enabled() and progress.skipped_steps <= MAX_SKIPPED_IN_A_ROW:
+        emitter.note(
+            f"the optimizer step of iteration {progress.step} is left out, its gradients are not finite: "
+            + _names(rules, pictures),
+            "warning",
+        )
+
+
+def _names(rules: StepRules, pictures: list[int]) -> str:
+    return ", ".join(rules.picture_name(number) for number in pictures[:16])
 
 
 def gradient_norm(model: nn.Module) -> float:
@@ -159,34 +206,61 @@ def gradient_norm(model: nn.Module) -> float:
     return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
 
 
+@torch.no_grad()
+def clip_gradients(model: nn.Module, norm: float, limit: float) -> None:
+    """Shorten all gradients together, of the given norm, to ``limit``; 0 is no limit."""
+    if 0 < limit < norm:
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        torch._foreach_mul_(gradients, limit / norm)
+
+
 def _count(state: TrainState, batch: Batch, seconds: float) -> None:
-    progress, count = state.progress, len(batch.image_numbers)
+    progress = state.progress
     progress.step += 1
-    progress.images_seen += count
     progress.seconds += seconds
-    progress.sums.batches += 1
-    progress.sums.pictures += count
     progress.sums.seconds += seconds
+    progress.sums.targets = len(batch.targets)
 
 
 class _PendingLosses:
-    """Loss items that are still on the device; fetching each one would make a GPU wait."""
+    """Loss items and picture counts of batches that are not yet part of the epoch's sums.
 
-    def __init__(self, state: TrainState) -> None:
-        self._sums = state.progress.sums
-        self._items: list[torch.Tensor] = []
+    They stay on the device, since fetching each one would make a GPU wait, and are added up over all ranks along
+    with the gradients.
+    """
 
-    def add(self, items: torch.Tensor) -> None:
-        self._items.append(items)
+    def __init__(self, ranks: Ranks, state: TrainState) -> None:
+        self._ranks, self._state = ranks, state
+        self._own: list[torch.Tensor] = []
+        self._shared: list[torch.Tensor] = []
+
+    def add(self, items: torch.Tensor, pictures: int) -> None:
+        """Take the items [3] of a batch, or of this rank's part of it, and how many pictures it had."""
+        row = nn.functional.pad(items, (0, 1), value=float(pictures))  # no copy from the host: no waiting
+        (self._shared if self._ranks.world_size == 1 else self._own).append(row)
+
+    def share(self) -> None:
+        """Make gradients, statistics and rows since the last call those of the whole batches."""
+        if self._own:
+            rows = torch.stack(self._own)
+            share_step(self._ranks, self._state, rows)
+            self._shared += rows
+            self._own.clear()
 
     def collect(self) -> None:
         """Add what is pending to the epoch's sums, in order: the sums do not depend on when this is called."""
-        if self._items:
-            for row in torch.stack(self._items).tolist():
-                self._sums.losses = [
-                    total + value for total, value in zip(self._sums.losses, row, strict=True)
-                ]
-            self._items.clear()
+        if not self._shared:
+            return
+        progress, sums = self._state.progress, self._state.progress.sums
+        for *items, pictures in torch.stack(self._shared).tolist():
+            if all(map(math.isfinite, items)):
+                sums.losses = [total + value for total, value in zip(sums.losses, items, strict=True)]
+            else:
+                sums.broken_batches += 1
+            sums.batches += 1
+            sums.pictures += round(pictures)
+            progress.images_seen += round(pictures)
+        self._shared.clear()
 
 
 def _step_done(rules: StepRules, state: TrainState) -> StepDone:

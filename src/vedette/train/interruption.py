@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from vedette.train.distributed.ranks import Ranks
+
 
 class StopRequest:
     """While entered, SIGINT and SIGTERM set ``signal_number`` instead of ending the process.
@@ -29,6 +31,17 @@ class StopRequest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._restore()
+
+    def agreed(self, ranks: Ranks, wish: bool = False) -> tuple[bool, bool]:
+        """Whether any rank was asked to stop, and whether any of them has this wish: the same answer on all ranks.
+
+        All ranks call this at the same step. A request to one of them becomes that of all.
+        """
+        answers = ranks.exchange([self.signal_number, wish])
+        asked = max(round(signal_number) for signal_number, _ in answers)
+        if asked:
+            self.signal_number = asked
+        return asked != 0, any(wish for _, wish in answers)
 
     def __bool__(self) -> bool:
         return self.signal_number != 0

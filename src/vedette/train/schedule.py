@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vedette.config.hyperparameters import Hyperparameters
+from vedette.train.length import Turn, planned_epochs, progress_at
 
 ScheduleKind = Literal["cosine", "linear"]
 
@@ -93,7 +94,11 @@ def warmup_length(hyperparameters: Hyperparameters, epochs: int, batches_per_epo
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The schedule of one run; build it with :meth:`build`."""
+    """The schedule of one run; build it with :meth:`build`.
+
+    ``epochs`` is the length the run began with; warm-up and accumulation were fitted to it and stay. ``turns`` are
+    the later changes of that length, and only bend the curve of the learning rate, see :mod:`vedette.train.length`.
+    """
 
     epochs: int
     batches_per_epoch: int
@@ -107,6 +112,7 @@ class Schedule:
     warmup_bias_rate: float
     kind: ScheduleKind = "cosine"
     published: bool = False
+    turns: tuple[Turn, ...] = ()
 
     @classmethod
     def build(
@@ -148,9 +154,14 @@ class Schedule:
         )
 
     @property
+    def planned_epochs(self) -> int:
+        """Epochs of the whole run, as planned now."""
+        return planned_epochs(self.epochs, self.turns)
+
+    @property
     def iterations(self) -> int:
-        """Batches in the whole run."""
-        return self.epochs * self.batches_per_epoch
+        """Batches of the whole run, as planned now."""
+        return self.planned_epochs * self.batches_per_epoch
 
     def at(self, iteration: int) -> StepSettings:
         """What is in force during ``iteration`` (0-based)."""
@@ -185,13 +196,16 @@ class Schedule:
     def _rate(self, iteration: int) -> float:
         factor = cosine_factor if self.kind == "cosine" else linear_factor
         if not self.published:
-            return self.initial_rate * factor(iteration / self.iterations, self.final_factor)
+            return self.initial_rate * factor(self._progress(iteration), self.final_factor)
         epoch = iteration // self.batches_per_epoch
         # The reference sets an epoch's rate at the end of the epoch, so the next one runs with it; only the
         # warm-up sets it in time, and the epoch in which it ends keeps that value.
         if epoch > self.warmup_iterations // self.batches_per_epoch:
             epoch -= 1
-        return self.initial_rate * factor(epoch / self.epochs, self.final_factor)
+        return self.initial_rate * factor(self._progress(epoch * self.batches_per_epoch), self.final_factor)
+
+    def _progress(self, iteration: int) -> float:
+        return progress_at(iteration, self.epochs, self.batches_per_epoch, self.turns)
 
     def _accumulate(self, iteration: int) -> int:
         """Batches per optimizer step; grows with the warm-up, rounded half to even."""

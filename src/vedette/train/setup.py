@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from vedette.augment.pipeline import Augmenter
-from vedette.checkpoint.deployable import load_detector
+from vedette.checkpoint.atomic import write_atomic
 from vedette.checkpoint.state_folder import SavedState, StateFolder
 from vedette.config.train import TrainConfig
-from vedette.core.device import Precision, select_device, select_dtype, thread_count
+from vedette.core.device import Precision, select_dtype, thread_count
 from vedette.core.letterbox import LetterboxPolicy, round_up_to_stride
 from vedette.core.types import Batch
 from vedette.data.cache_folder import cache_folder
@@ -27,18 +27,21 @@ from vedette.data.pictures import PictureStore
 from vedette.errors import CheckpointError, UsageError
 from vedette.loss.detection_loss import DetectionLoss
 from vedette.loss.rules import RULES, scaled_gains
-from vedette.model.detector import Detector, build_detector, summary
+from vedette.model.detector import Detector, summary
+from vedette.train.course import take_new_length
+from vedette.train.distributed.ranks import ALONE, Ranks
+from vedette.train.distributed.synchronized import synchronized, unsynchronized
 from vedette.train.ema import WeightAverage, fitted_average
 from vedette.train.epoch import StepRules
 from vedette.train.events import Emitter
+from vedette.train.folder.run_files import RunFiles
 from vedette.train.optimizer import build_optimizer, scaled_weight_decay
-from vedette.train.pictures import draw_batch
-from vedette.train.run_files import RunFiles
+from vedette.train.picture_plan import PicturePlan
 from vedette.train.schedule import Schedule
+from vedette.train.start.batch_fit import settle_batch_size
+from vedette.train.start.start import start_again, start_anew
 from vedette.train.state import TrainState
 
-DEFAULT_MODEL = "yolov5s"
-_DRAWN_BATCHES = 3
 _MAX_WORKERS = 8
 _PRECISION_NAMES: dict[torch.dtype, Precision] = {
     torch.float32: "float32",
@@ -61,8 +64,10 @@ class Setup:
         train_index: the training split.
         val_index: the split to measure on.
         augmenter: makes samples.
+        picture_plan: which pictures come when, and in what shape.
         facts: what to tell people about the run.
         identity: what a saved state must agree with.
+        watch_batch: told every batch and its step, counted from 0, before it is used.
     """
 
     config: TrainConfig
@@ -74,10 +79,13 @@ class Setup:
     train_index: SplitIndex
     val_index: SplitIndex
     augmenter: Augmenter
+    picture_plan: PicturePlan
     facts: dict[str, Any]
     identity: dict[str, Any]
+    watch_batch: Callable[[int, Batch], None] | None = None
     _averaged: Detector | None = field(default=None, repr=False)
     _stream: BatchStream | None = field(default=None, repr=False)
+    _store: PictureStore | None = field(default=None, repr=False)
 
     @property
     def precision(self) -> Precision:
@@ -87,46 +95,85 @@ class Setup:
     def averaged_detector(self, state: TrainState) -> Detector:
         """A detector with the averaged weights as they are now; the same object each time."""
         if self._averaged is None:
-            self._averaged = copy.deepcopy(state.model).eval()  # type: ignore[assignment]
-            assert self._averaged is not None
+            self._averaged = unsynchronized(copy.deepcopy(state.model).eval())  # type: ignore[arg-type]
             self._averaged.requires_grad_(False)
         state.average.copy_to(self._averaged)
         return self._averaged
 
-    def open_batches(self, step: int) -> Iterator[Batch]:
-        """The stream of batches from ``step`` to the end of the run; :meth:`close_batches` stops its workers."""
-        config = self.config
-        store = PictureStore(
-            self.train_index, self.augmenter.size_hw, cache=config.cache, cache_dir=cache_folder()
+    def follow_turns(self) -> None:
+        """Fit what depends on the run's length to the turns that the state holds.
+
+        Warm-up and pictures per step stay as they were fitted to the length at the start.
+        """
+        hyperparameters, progress = self.files.hyperparameters, self.state.progress
+        schedule = replace(self.rules.schedule, turns=tuple(progress.turns))
+        self.rules = replace(self.rules, schedule=schedule)
+        average = self.state.average
+        average.decay, average.ramp = fitted_average(
+            schedule.optimizer_steps(), hyperparameters.ema_decay, hyperparameters.ema_ramp
         )
+        off = hyperparameters.mosaic_off_fraction
+        epochs = math.ceil(schedule.planned_epochs * (1 - off)) if off > 0 else None
+        self.augmenter = replace(self.augmenter, mosaic_epochs=epochs)
+
+    def open_batches(self, step: int) -> Iterator[Batch]:
+        """The stream of batches from ``step`` on; :meth:`close_batches` stops its workers.
+
+        It goes to the end of the run, so that workers prepare the next epoch while the model is measured; where
+        that epoch depends on what is measured (:attr:`PicturePlan.follows_results`), to the end of this one.
+        """
+        config, plan, store = self.config, self.picture_plan, self._pictures()
+        order = plan.order(self.state.progress.class_ap)
+        this_epoch = step // self.rules.schedule.batches_per_epoch
         self._stream = BatchStream(
-            partial(self.augmenter.sample, store, self.train_index),
-            RunSampler(len(self.train_index), config.batch_size, config.epochs, config.seed, start_step=step),
+            partial(plan.fitted(self.augmenter, order).sample, store, self.train_index),
+            RunSampler(
+                len(self.train_index),
+                config.batch_size,
+                this_epoch + 1 if plan.follows_results else config.epochs,
+                config.seed,
+                start_step=step,
+                rank=self.rules.ranks.rank,
+                world_size=self.rules.ranks.world_size,
+                order=order,
+                group=plan.pictures_per_frame,
+            ),
             LoaderSettings(
                 self.augmenter.size_hw,
-                workers=worker_count(config.workers, self.rules.device),
+                workers=worker_count(config.workers, self.rules.device, self.rules.ranks.local_world_size),
                 pin_memory=self.rules.device.type == "cuda",
             ),
+            collate_samples=plan.collate(),
             marks=store.marks,
             picture_name=self.train_index.image_path,
         )
-        return self._drawn(self._stream, step)
+        return self._watched(self._stream, step)
+
+    def _pictures(self) -> PictureStore:
+        """The decoded pictures, kept from one stream to the next."""
+        if self._store is None:
+            self._store = PictureStore(
+                self.train_index, self.augmenter.size_hw, cache=self.config.cache, cache_dir=cache_folder()
+            )
+        return self._store
 
     def close_batches(self) -> None:
         """Stop the workers of the stream."""
         if self._stream is not None:
             self._stream.close()
 
-    def _drawn(self, stream: BatchStream, step: int) -> Iterator[Batch]:
-        """The stream, its first batches drawn into the run folder on the way."""
+    def _watched(self, stream: BatchStream, step: int) -> Iterator[Batch]:
+        """The stream, each batch shown to :attr:`watch_batch` on the way."""
         for number, batch in enumerate(stream, start=step):
-            if number < _DRAWN_BATCHES:
-                draw_batch(batch, self.class_names, self.files.plots / f"train_batch{number}.jpg")
+            if self.watch_batch is not None:
+                self.watch_batch(number, batch)
             yield batch
 
 
-def prepare(files: RunFiles, emitter: Emitter) -> Setup:
+def prepare(files: RunFiles, emitter: Emitter, ranks: Ranks = ALONE) -> Setup:
     """Build the parts of a run and, if it is resumed, take up its state.
+
+    All ranks call this together; in the end they hold the same tensors and counters.
 
     Raises:
         UsageError: settings that make no sense, or nothing to resume.
@@ -135,20 +182,36 @@ def prepare(files: RunFiles, emitter: Emitter) -> Setup:
         CheckpointError: weights or state cannot be used.
     """
     config, hyperparameters = files.config, files.hyperparameters
-    device = select_device(config.device)
-    saved = StateFolder(files.state).load_latest() if files.resumed else None
+    device = ranks.device(config.device)
+    saved = ranks.from_first(StateFolder(files.state).load_latest) if files.resumed else None
     if files.resumed and saved is None:
         raise UsageError("holds no saved state", where=files.state, fix="start the run again")
     started_with = _identity_of(saved, files) if saved else {}
     precision: Precision = started_with.get("precision", config.precision)
     dtype = select_dtype(precision, device)
-    train_index, val_index = _load_indexes(files, emitter)
-    detector = _build_model(config, train_index.class_names, emitter)
+    with ranks.one_per_machine_first("indexes"):
+        train_index, val_index = _load_indexes(files, emitter)
+    for words, index in (("the training pictures", train_index), ("the validation pictures", val_index)):
+        ranks.require_same(words, index.content_hash, fix="give every machine the same data set")
+    start = (
+        start_again(files, started_with, train_index.class_names)
+        if saved
+        else start_anew(files, train_index, emitter)
+    )
+    detector = start.detector
     letterbox = _letterbox(config, detector)
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loss = _loss(files, detector, letterbox)
+    files = settle_batch_size(
+        files, detector, loss, dtype, pictures=len(train_index), emitter=emitter, ranks=ranks
+    )
+    if config.sync_bn:
+        detector = synchronized(detector, ranks, device)
+    config = files.config
+    plan = PicturePlan(config, train_index, letterbox.size_hw, letterbox.stride)
     schedule = Schedule.build(
         hyperparameters,
-        epochs=config.epochs,
+        epochs=_began_with(saved) or config.epochs,
         images_per_epoch=len(train_index),
         batch_size=config.batch_size,
         kind=config.schedule,
@@ -157,19 +220,19 @@ def prepare(files: RunFiles, emitter: Emitter) -> Setup:
     decay, ramp = fitted_average(
         schedule.optimizer_steps(), hyperparameters.ema_decay, hyperparameters.ema_ramp
     )
-    optimizer_kind = "Adam" if config.adam else config.optimizer
     weight_decay = scaled_weight_decay(
         hyperparameters.weight_decay, config.batch_size, schedule.nominal_batch
     )
     state = TrainState(
         detector,
         WeightAverage(detector, decay=decay, ramp=ramp),
-        build_optimizer(detector, hyperparameters, optimizer_kind, weight_decay),
+        build_optimizer(detector, hyperparameters, config.optimizer, weight_decay),
         torch.amp.GradScaler("cuda" if device.type == "cuda" else "cpu", enabled=dtype == torch.float16),
     )
     identity = {
         "precision": _PRECISION_NAMES[dtype],
         "architecture": detector.architecture.to_dict(),
+        "start": start.text,
         "train_data": train_index.content_hash,
         "val_data": val_index.content_hash,
     }
@@ -178,37 +241,58 @@ def prepare(files: RunFiles, emitter: Emitter) -> Setup:
             emitter.note(f"{path} cannot be used ({reason}); going on from an earlier state", "warning")
         _note_changes(started_with, identity, emitter)
         state.restore(saved.tensors, saved.metadata)
-    return Setup(
+    ranks.copy_from_first(list(state.tensors().values()))
+    state.buffers.keep(state.model)
+    state.progress.began_with = schedule.epochs
+    setup = Setup(
         config=config,
         files=files,
         rules=StepRules(
-            loss=_loss(files, detector, letterbox),
+            loss=loss.of_parts(ranks.total),
             schedule=schedule,
             device=device,
             dtype=dtype,
             picture_name=lambda number: str(train_index.image_path(number)),
+            gradient_clip=hyperparameters.gradient_clip,
+            multi_scale=plan.multi_scale(),
+            pictures_per_frame=plan.pictures_per_frame,
+            ranks=ranks,
         ),
         state=state,
         class_names=train_index.class_names,
         letterbox=letterbox,
         train_index=train_index,
         val_index=val_index,
-        augmenter=Augmenter(
-            hyperparameters,
-            letterbox.size_hw,
-            config.seed,
-            mosaic_epochs=math.ceil(config.epochs * (1 - hyperparameters.mosaic_off_fraction)),
-        ),
+        augmenter=Augmenter(hyperparameters, letterbox.size_hw, config.seed),
+        picture_plan=plan,
         facts={
             "model": _describe_model(detector, letterbox),
+            "start": start.text,
             "data": _describe_data(config, train_index, val_index),
-            "device": f"{device}, {identity['precision']}, {torch.get_num_threads()} threads, "
-            f"{worker_count(config.workers, device)} workers",
-            "recipe": f"{optimizer_kind}, {schedule.optimizer_steps():,} steps of {schedule.nominal_batch} "
+            "device": f"{_describe_ranks(ranks, device)}, {identity['precision']}, "
+            f"{torch.get_num_threads()} threads, "
+            f"{worker_count(config.workers, device, ranks.local_world_size)} workers",
+            "recipe": f"{config.optimizer}, {schedule.optimizer_steps():,} steps of {schedule.nominal_batch} "
             f"pictures, warm-up {schedule.warmup_iterations} batches, average decay {decay:.4f}",
         },
         identity=identity,
     )
+    if files.replanned:
+        take_new_length(
+            state.progress,
+            config.epochs,
+            began_with=schedule.epochs,
+            batches_per_epoch=schedule.batches_per_epoch,
+        )
+    setup.follow_turns()
+    return setup
+
+
+def _began_with(saved: SavedState | None) -> int:
+    """Epochs that the saved run was started with; 0 if there is none or it does not say."""
+    progress = saved.metadata.get("progress") if saved else None
+    epochs = progress.get("began_with") if isinstance(progress, dict) else None
+    return epochs if isinstance(epochs, int) else 0
 
 
 def _identity_of(saved: SavedState, files: RunFiles) -> dict[str, Any]:
@@ -218,14 +302,14 @@ def _identity_of(saved: SavedState, files: RunFiles) -> dict[str, Any]:
     return identity
 
 
-def worker_count(requested: int, device: torch.device) -> int:
-    """Processes that load pictures: the number asked for, or for -1 what the machine has to spare.
+def worker_count(requested: int, device: torch.device, ranks_here: int = 1) -> int:
+    """Processes that load pictures: the number asked for, or for -1 what the machine has to spare for a rank.
 
     On a CPU the network takes all cores anyway; on two of them a worker slows it down by more than it saves.
     """
     if requested >= 0:
         return requested
-    spare = thread_count() - (2 if device.type == "cpu" else 1)
+    spare = thread_count() // ranks_here - (2 if device.type == "cpu" else 1)
     return min(_MAX_WORKERS, max(spare, 0 if device.type == "cpu" else 1))
 
 
@@ -235,8 +319,10 @@ def _load_indexes(files: RunFiles, emitter: Emitter) -> tuple[SplitIndex, SplitI
     description = load_description(config.data)
     train_index = load_index(description, "train", on_bad_label=config.on_bad_label)
     val_index = load_index(description, "val", on_bad_label=config.on_bad_label)
+    if config.single_cls:
+        train_index, val_index = train_index.as_single_class(), val_index.as_single_class()
     defects = [*train_index.defects, *val_index.defects]
-    files.bad_labels.write_text("".join(f"{defect}\n" for defect in defects), encoding="utf-8", newline="\n")
+    write_atomic(files.bad_labels, "".join(f"{defect}\n" for defect in defects).encode("utf-8", "replace"))
     for index in (train_index, val_index):
         for note in index.notes:
             emitter.note(note)
@@ -246,24 +332,6 @@ def _load_indexes(files: RunFiles, emitter: Emitter) -> tuple[SplitIndex, SplitI
         if len(bad) > 5:
             emitter.note(f"... and {len(bad) - 5} more of {index.split}: see {files.bad_labels}", "warning")
     return train_index, val_index
-
-
-def _build_model(config: TrainConfig, class_names: tuple[str, ...], emitter: Emitter) -> Detector:
-    if not config.weights:
-        return build_detector(config.cfg or DEFAULT_MODEL, classes=len(class_names), seed=config.seed)
-    loaded = load_detector(Path(config.weights)).detector
-    if config.cfg:
-        detector = build_detector(config.cfg, classes=len(class_names), seed=config.seed)
-    else:
-        wanted = replace(loaded.architecture, classes=len(class_names))
-        detector = build_detector(wanted, classes=len(class_names), seed=config.seed)
-    own, given = detector.state_dict(), loaded.state_dict()
-    taken = {
-        name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape
-    }
-    detector.load_state_dict(taken, strict=False)
-    emitter.note(f"{len(taken)} of {len(own)} tensors taken from {config.weights}")
-    return detector
 
 
 def _letterbox(config: TrainConfig, detector: Detector) -> LetterboxPolicy:
@@ -305,6 +373,10 @@ def _describe_model(detector: Detector, letterbox: LetterboxPolicy) -> str:
     height, width = letterbox.size_hw
     name = facts.name if "@" in facts.name else f"{facts.name} ({facts.release})"
     return f"{name}, {facts.parameters:,} parameters, {facts.gflops:.1f} GFLOPs at {height} x {width}"
+
+
+def _describe_ranks(ranks: Ranks, device: torch.device) -> str:
+    return str(device) if ranks.world_size == 1 else f"{ranks.world_size} ranks, the first on {device}"
 
 
 def _describe_data(config: TrainConfig, train_index: SplitIndex, val_index: SplitIndex) -> str:

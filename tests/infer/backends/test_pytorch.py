@@ -115,3 +115,16 @@ def test_gpu_is_near_the_cpu(detector, frames, precision):
     expected = plain(detector, frames)
     assert (predictions[..., :2] - expected[..., :2]).abs().max() < 1.0
     assert (predictions[..., 4:] - expected[..., 4:]).abs().max() < 0.02
+
+
+def test_inspection_shows_what_the_predictions_come_from(detector, frames):
+    backend = TorchBackend(detector)
+    seen = backend.inspect(frames, ["neck.p3", 6])
+    torch.testing.assert_close(seen.predictions, backend.infer(frames), rtol=0, atol=0)
+    torch.testing.assert_close(seen.predictions, backend.decode(seen.levels), rtol=0, atol=0)
+    alone = backend.features(frames, ["neck.p3", 6])
+    assert list(seen.maps) == list(alone) == ["neck.p3", 6]
+    for layer, found in alone.items():
+        torch.testing.assert_close(seen.maps[layer], found, rtol=0, atol=0)
+    assert backend.level_inputs == (17, 20, 23)
+    assert seen.anchors_px.shape == (3, 3, 2)

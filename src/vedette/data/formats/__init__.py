@@ -10,6 +10,7 @@ A new format is a new file here and a line in ``_READERS``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vedette.data.description import DOWNLOAD_REFUSED
@@ -39,7 +40,8 @@ def gather_split(description: DatasetDescription, split: str) -> SplitFiles:
     """
     source = description.source(split)
     try:
-        return _READERS[description.format][0](description, source)
+        files = _READERS[description.format][0](description, source)
+        return replace(files, labelled=source.labelled.read())
     except DataError as error:
         if description.names_download:
             error.fix = f"{error.fix}; {DOWNLOAD_REFUSED}"

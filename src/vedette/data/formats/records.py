@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vedette.core.types import BoolArray, IntArray
 from vedette.data.defects import Defect
+from vedette.data.labelled import ALL_LABELLED, LabelledRules
 from vedette.data.sources import PictureList, relative_path
 from vedette.errors import DataError
 
@@ -51,21 +52,25 @@ class SplitFiles:
         labels: the label file of each picture, or the one annotation file of the split.
         image_folder: the folder to which the annotation file's picture names are relative, where it has names.
         listed: whether ``pictures`` comes from a list that decides which pictures belong to the split.
+        labelled: which classes are labelled in which pictures, their file read.
     """
 
     pictures: PictureList
     labels: Sequence[LabelFile]
     image_folder: str = ""
     listed: bool = False
+    labelled: LabelledRules = ALL_LABELLED
 
     def digest(self, root: str) -> str:
-        """SHA-256 over the content of the label files, and over the paths of both labels and pictures."""
+        """SHA-256 over the content of all files that say what is where, and the paths of labels and pictures."""
         result = hashlib.sha256()
         mentions = self.pictures.mentions
         for number, path in enumerate(self.pictures.paths):
             result.update(f"{relative_path(path, root)}\0{mentions.get(number)}\n".encode(errors="replace"))
         for defect in self.pictures.defects:
             result.update(f"{defect!r}\n".encode(errors="replace"))
+        for line, text in self.labelled.lines:
+            result.update(f"{line} {text}\n".encode(errors="replace"))
         for label in self.labels:
             result.update(f"{label.path}\0{label.kind}\n".encode(errors="replace"))
             if label.data is not None:

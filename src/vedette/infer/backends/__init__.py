@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -53,4 +55,39 @@ class Backend(Protocol):
 
     def warm_up(self, frame_hw: SizeHW, batch_size: int = 1) -> None:
         """Run once on grey frames, so that the first real batch is not slower than the others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Predictions of a batch with what they were computed from.
+
+    Attributes:
+        predictions: as of ``Backend.infer``; N runs over levels, then anchors, rows, columns.
+        levels: raw levels [B, A, h, w, 5+C], in the network's precision.
+        maps: outputs [B, c, h, w] of the layers asked for, in the network's precision.
+        anchors_px: float32 [L, A, 2], width and height in frame pixels.
+    """
+
+    predictions: torch.Tensor
+    levels: Sequence[torch.Tensor]
+    maps: Mapping[int | str, torch.Tensor]
+    anchors_px: torch.Tensor
+
+
+@runtime_checkable
+class InspectableBackend(Backend, Protocol):
+    """A backend that can also show its inside; an exported file cannot."""
+
+    @property
+    def level_inputs(self) -> tuple[int, ...]:
+        """Index of the layer that the output convolution of each level reads."""
+        ...
+
+    def features(self, frames: Frames, layers: Sequence[int | str]) -> dict[int | str, torch.Tensor]:
+        """Outputs [B, c, h, w] of chosen layers, by index or name. Raises ModelError."""
+        ...
+
+    def inspect(self, frames: Frames, layers: Sequence[int | str]) -> Inspection:
+        """Predictions of frames and outputs of chosen layers, in one pass. Raises ModelError."""
         ...

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from vedette.core.device import Precision, select_dtype
 from vedette.core.types import SizeHW
 from vedette.errors import ModelError
-from vedette.infer.backends import Frames
+from vedette.infer.backends import Frames, Inspection
 from vedette.model.detector import Detector
 from vedette.model.fuse import fuse
 
-_PRECISION_NAMES = {torch.float32: "float32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+PRECISION_NAMES = {torch.float32: "float32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 _GREY = 114
 
 
@@ -64,24 +66,65 @@ class TorchBackend:
     @property
     def precision(self) -> str:
         """Number format of the network."""
-        return _PRECISION_NAMES[self._dtype]
+        return PRECISION_NAMES[self._dtype]
 
     @torch.inference_mode()
     def infer(self, frames: Frames) -> torch.Tensor:
         """Decoded predictions float32 [B, N, 5+C] of frames, RGB uint8 [B, H, W, 3]. Raises ModelError."""
-        images = self._normalise(_checked(frames, max(self._strides)))
-        predictions: torch.Tensor = self._detector.head.decode(self._detector(images))
+        return self.decode(self.levels(frames))
+
+    @torch.inference_mode()
+    def levels(self, frames: Frames) -> list[torch.Tensor]:
+        """Raw levels [B, A, h, w, 5+C] of frames, in the network's precision. Raises ModelError."""
+        levels: list[torch.Tensor] = self._detector(self._images(frames))
+        return levels
+
+    @property
+    def level_inputs(self) -> tuple[int, ...]:
+        """Index of the layer that each level's output convolution reads."""
+        return self._detector.level_inputs
+
+    @torch.inference_mode()
+    def features(self, frames: Frames, layers: Sequence[int | str]) -> dict[int | str, torch.Tensor]:
+        """Maps [B, c, h, w] of chosen layers; what lies behind the last of them is not run. Raises ModelError."""
+        return self._detector.features(self._images(frames), layers)
+
+    @torch.inference_mode()
+    def inspect(self, frames: Frames, layers: Sequence[int | str]) -> Inspection:
+        """Predictions with what they were computed from, in one pass. Raises ModelError."""
+        images = self._images(frames)
+        levels, maps = self._detector.inspect(images, layers)
+        return Inspection(self.decode(levels), levels, maps, self._detector.head.anchors_px())
+
+    @torch.inference_mode()
+    def decode(self, levels: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Predictions float32 [B, N, 5+C] of raw levels."""
+        predictions: torch.Tensor = self._detector.head.decode(levels)
         return predictions
 
     def warm_up(self, frame_hw: SizeHW, batch_size: int = 1) -> None:
         """Run once on grey frames of that size."""
         self.infer(torch.full((batch_size, *frame_hw, 3), _GREY, dtype=torch.uint8))
 
-    def _normalise(self, frames: torch.Tensor) -> torch.Tensor:
-        """Float [B, 3, H, W] in 0..1 on the device; only a byte a value travels there."""
-        images = frames.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
-        # 0..255 are exact in every format; the division rounds once.
-        return images.to(self._dtype, memory_format=self._format).div_(255)
+    def _images(self, frames: Frames) -> torch.Tensor:
+        return images_of(frames, max(self._strides), self._device, self._dtype, self._format)
+
+
+def images_of(
+    frames: Frames,
+    stride: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> torch.Tensor:
+    """Frames as a network takes them: floating [B, 3, H, W] in 0..1; only a byte a value travels to the device.
+
+    Raises:
+        ModelError: the frames have another shape or type, or a side is no multiple of the stride.
+    """
+    images = _checked(frames, stride).to(device, non_blocking=True).permute(0, 3, 1, 2)
+    # 0..255 are exact in every format; the division rounds once.
+    return images.to(dtype, memory_format=memory_format).div_(255)
 
 
 def _checked(frames: Frames, stride: int) -> torch.Tensor:

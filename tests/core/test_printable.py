@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vedette.infer.printable import printable
+from vedette.core.printable import printable
 
 
 @pytest.mark.parametrize(

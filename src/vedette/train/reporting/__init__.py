@@ -1,0 +1,1 @@
+"""What a run shows: pictures, plots, the report, and what trackers get."""

@@ -1,0 +1,1 @@
+"""What a run starts from: architecture, anchors, weights, frozen layers, batch size."""
