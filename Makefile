@@ -29,8 +29,8 @@ test-long: setup
 	$(BIN)/python -m pytest --long --numprocesses 2 --dist worksteal --quiet $(PYTEST_ARGS)
 
 check: setup
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks hubconf.py
+	$(BIN)/ruff check src tests benchmarks hubconf.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

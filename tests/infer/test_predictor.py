@@ -177,7 +177,9 @@ def test_features_are_those_of_the_detector_for_frames_of_any_size(tiny, detecto
     for number, image in enumerate(images):
         frame = torch.from_numpy(policy.place(image.shape[:2]).apply(image))
         with torch.no_grad():
-            expected = detector.eval().features(frame.permute(2, 0, 1)[None].float() / 255, ["backbone.p3", 17])
+            expected = detector.eval().features(
+                frame.permute(2, 0, 1)[None].float() / 255, ["backbone.p3", 17]
+            )
         for layer, found in maps.items():
             assert found[number].dtype == np.float32
             np.testing.assert_allclose(found[number], expected[layer][0], atol=1e-3, rtol=1e-3)
