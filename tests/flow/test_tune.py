@@ -19,7 +19,7 @@ from vedette.tune.study import finished_trials, open_study, running_trials
 
 pytest.importorskip("optuna", reason="the extra 'tune' is not installed")
 
-TRIALS = 6
+TRIALS = 12
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _arguments(data: Path, study: Path, *more: object) -> list[object]:
-    fixed = ["--cfg", "tiny", "--img", 64, "--epochs", 3, "--batch", 4, "--workers", 0, "--threads", 1]
+    fixed = ["--cfg", "tiny", "--img", 64, "--epochs", 2, "--batch", 4, "--workers", 0, "--threads", 1]
     return ["tune", "--data", data, "--study", study, "--trials", TRIALS, *fixed, *more]
 
 
@@ -54,7 +54,7 @@ def test_two_processes_one_of_them_killed(data: Path, tmp_path: Path) -> None:
     again = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     outputs = [process.communicate(timeout=240)[0] for process in (first, again)]
     assert (first.returncode, again.returncode) == (0, 0), outputs
-    handle = open_study(TuneConfig(study=str(study)), epochs=3)
+    handle = open_study(TuneConfig(study=str(study)), epochs=2)
     assert len(finished_trials(handle)) == TRIALS, outputs
     assert running_trials(handle) == [], outputs
     rows = _rows(study)
@@ -99,10 +99,10 @@ def test_other_settings_are_refused(data: Path, tmp_path: Path) -> None:
     arguments[arguments.index("--trials") + 1] = 1
     first = vedette(*arguments)
     assert first.returncode == 0, first.stderr
-    arguments[arguments.index("--epochs") + 1] = 2
+    arguments[arguments.index("--epochs") + 1] = 3
     other = vedette(*arguments)
     assert other.returncode == 2
-    assert "epochs 3 -> 2" in other.stderr
+    assert "epochs 2 -> 3" in other.stderr
     wrong = vedette(*_arguments(data, study, "--name", "mine"))
     assert wrong.returncode == 2
     assert "--name" in wrong.stderr

@@ -87,7 +87,9 @@ KINDS: dict[str, DefectKind] = {
         "kept", "a box of a class that is not labelled in its picture; it is used as an ignored box"
     ),
     "labelled-malformed": DefectKind("file", "a line of the file of labelled classes cannot be read"),
-    "labelled-class-unknown": DefectKind("file", "a class is called labelled that the data set does not have"),
+    "labelled-class-unknown": DefectKind(
+        "file", "a class is called labelled that the data set does not have"
+    ),
     "labelled-place-unknown": DefectKind("file", "labelled classes of a picture or folder that is not there"),
     "labelled-twice": DefectKind("file", "labelled classes of a picture or folder are given a second time"),
     # Pictures

@@ -7,27 +7,24 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from vedette.augment.pipeline import Augmenter
-from vedette.checkpoint.atomic import write_atomic
 from vedette.checkpoint.state_folder import SavedState, StateFolder
 from vedette.config.train import TrainConfig
 from vedette.core.device import Precision, select_dtype, thread_count
 from vedette.core.letterbox import LetterboxPolicy, round_up_to_stride
 from vedette.core.types import Batch
 from vedette.data.cache_folder import cache_folder
-from vedette.data.description import load_description
-from vedette.data.index import SplitIndex, load_index
+from vedette.data.index import SplitIndex
 from vedette.data.loader import BatchStream, LoaderSettings, RunSampler
 from vedette.data.pictures import PictureStore
 from vedette.errors import CheckpointError, UsageError
 from vedette.loss.detection_loss import DetectionLoss
 from vedette.loss.rules import RULES, scaled_gains
-from vedette.model.detector import Detector, summary
+from vedette.model.detector import Detector
 from vedette.train.course import take_new_length
 from vedette.train.distributed.ranks import ALONE, Ranks
 from vedette.train.distributed.synchronized import synchronized, unsynchronized
@@ -37,8 +34,10 @@ from vedette.train.events import Emitter
 from vedette.train.folder.run_files import RunFiles
 from vedette.train.optimizer import build_optimizer, scaled_weight_decay
 from vedette.train.picture_plan import PicturePlan
+from vedette.train.reporting.facts import run_facts
 from vedette.train.schedule import Schedule
 from vedette.train.start.batch_fit import settle_batch_size
+from vedette.train.start.indexes import load_indexes
 from vedette.train.start.start import start_again, start_anew
 from vedette.train.state import TrainState
 
@@ -92,6 +91,11 @@ class Setup:
         """Arithmetic of the network by name."""
         return _PRECISION_NAMES[self.rules.dtype]
 
+    @property
+    def workers(self) -> int:
+        """Processes that load pictures."""
+        return worker_count(self.config.workers, self.rules.device, self.rules.ranks.local_world_size)
+
     def averaged_detector(self, state: TrainState) -> Detector:
         """A detector with the averaged weights as they are now; the same object each time."""
         if self._averaged is None:
@@ -140,7 +144,7 @@ class Setup:
             ),
             LoaderSettings(
                 self.augmenter.size_hw,
-                workers=worker_count(config.workers, self.rules.device, self.rules.ranks.local_world_size),
+                workers=self.workers,
                 pin_memory=self.rules.device.type == "cuda",
             ),
             collate_samples=plan.collate(),
@@ -181,54 +185,28 @@ def prepare(files: RunFiles, emitter: Emitter, ranks: Ranks = ALONE) -> Setup:
         ModelError: there is no such model.
         CheckpointError: weights or state cannot be used.
     """
-    config, hyperparameters = files.config, files.hyperparameters
-    device = ranks.device(config.device)
-    saved = ranks.from_first(StateFolder(files.state).load_latest) if files.resumed else None
-    if files.resumed and saved is None:
-        raise UsageError("holds no saved state", where=files.state, fix="start the run again")
+    device = ranks.device(files.config.device)
+    saved = _saved_state(files, ranks)
     started_with = _identity_of(saved, files) if saved else {}
-    precision: Precision = started_with.get("precision", config.precision)
-    dtype = select_dtype(precision, device)
-    with ranks.one_per_machine_first("indexes"):
-        train_index, val_index = _load_indexes(files, emitter)
-    for words, index in (("the training pictures", train_index), ("the validation pictures", val_index)):
-        ranks.require_same(words, index.content_hash, fix="give every machine the same data set")
+    dtype = select_dtype(started_with.get("precision", files.config.precision), device)
+    train_index, val_index = load_indexes(files, emitter, ranks)
     start = (
         start_again(files, started_with, train_index.class_names)
         if saved
         else start_anew(files, train_index, emitter)
     )
     detector = start.detector
-    letterbox = _letterbox(config, detector)
+    letterbox = _letterbox(files.config, detector)
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = _loss(files, detector, letterbox)
     files = settle_batch_size(
         files, detector, loss, dtype, pictures=len(train_index), emitter=emitter, ranks=ranks
     )
-    if config.sync_bn:
+    if files.config.sync_bn:
         detector = synchronized(detector, ranks, device)
-    config = files.config
-    plan = PicturePlan(config, train_index, letterbox.size_hw, letterbox.stride)
-    schedule = Schedule.build(
-        hyperparameters,
-        epochs=_began_with(saved) or config.epochs,
-        images_per_epoch=len(train_index),
-        batch_size=config.batch_size,
-        kind=config.schedule,
-        published=hyperparameters.published_schedule,
-    )
-    decay, ramp = fitted_average(
-        schedule.optimizer_steps(), hyperparameters.ema_decay, hyperparameters.ema_ramp
-    )
-    weight_decay = scaled_weight_decay(
-        hyperparameters.weight_decay, config.batch_size, schedule.nominal_batch
-    )
-    state = TrainState(
-        detector,
-        WeightAverage(detector, decay=decay, ramp=ramp),
-        build_optimizer(detector, hyperparameters, config.optimizer, weight_decay),
-        torch.amp.GradScaler("cuda" if device.type == "cuda" else "cpu", enabled=dtype == torch.float16),
-    )
+    plan = PicturePlan(files.config, train_index, letterbox.size_hw, letterbox.stride)
+    schedule = _schedule(files, saved, len(train_index))
+    state = _new_state(files, detector, schedule, device, dtype)
     identity = {
         "precision": _PRECISION_NAMES[dtype],
         "architecture": detector.architecture.to_dict(),
@@ -237,15 +215,12 @@ def prepare(files: RunFiles, emitter: Emitter, ranks: Ranks = ALONE) -> Setup:
         "val_data": val_index.content_hash,
     }
     if saved is not None:
-        for path, reason in saved.skipped:
-            emitter.note(f"{path} cannot be used ({reason}); going on from an earlier state", "warning")
-        _note_changes(started_with, identity, emitter)
-        state.restore(saved.tensors, saved.metadata)
+        _take_up(state, saved, started_with, identity, emitter)
     ranks.copy_from_first(list(state.tensors().values()))
     state.buffers.keep(state.model)
     state.progress.began_with = schedule.epochs
     setup = Setup(
-        config=config,
+        config=files.config,
         files=files,
         rules=StepRules(
             loss=loss.of_parts(ranks.total),
@@ -253,7 +228,7 @@ def prepare(files: RunFiles, emitter: Emitter, ranks: Ranks = ALONE) -> Setup:
             device=device,
             dtype=dtype,
             picture_name=lambda number: str(train_index.image_path(number)),
-            gradient_clip=hyperparameters.gradient_clip,
+            gradient_clip=files.hyperparameters.gradient_clip,
             multi_scale=plan.multi_scale(),
             pictures_per_frame=plan.pictures_per_frame,
             ranks=ranks,
@@ -263,29 +238,75 @@ def prepare(files: RunFiles, emitter: Emitter, ranks: Ranks = ALONE) -> Setup:
         letterbox=letterbox,
         train_index=train_index,
         val_index=val_index,
-        augmenter=Augmenter(hyperparameters, letterbox.size_hw, config.seed),
+        augmenter=Augmenter(files.hyperparameters, letterbox.size_hw, files.config.seed),
         picture_plan=plan,
-        facts={
-            "model": _describe_model(detector, letterbox),
-            "start": start.text,
-            "data": _describe_data(config, train_index, val_index),
-            "device": f"{_describe_ranks(ranks, device)}, {identity['precision']}, "
-            f"{torch.get_num_threads()} threads, "
-            f"{worker_count(config.workers, device, ranks.local_world_size)} workers",
-            "recipe": f"{config.optimizer}, {schedule.optimizer_steps():,} steps of {schedule.nominal_batch} "
-            f"pictures, warm-up {schedule.warmup_iterations} batches, average decay {decay:.4f}",
-        },
+        facts={},
         identity=identity,
     )
     if files.replanned:
         take_new_length(
             state.progress,
-            config.epochs,
+            files.config.epochs,
             began_with=schedule.epochs,
             batches_per_epoch=schedule.batches_per_epoch,
         )
     setup.follow_turns()
+    setup.facts.update(run_facts(setup, start.text))
     return setup
+
+
+def _saved_state(files: RunFiles, ranks: Ranks) -> SavedState | None:
+    """The state of a resumed run; None for a new one. Raises UsageError."""
+    if not files.resumed:
+        return None
+    saved = ranks.from_first(StateFolder(files.state).load_latest)
+    if saved is None:
+        raise UsageError("holds no saved state", where=files.state, fix="start the run again")
+    return saved
+
+
+def _schedule(files: RunFiles, saved: SavedState | None, pictures: int) -> Schedule:
+    return Schedule.build(
+        files.hyperparameters,
+        epochs=_began_with(saved) or files.config.epochs,
+        images_per_epoch=pictures,
+        batch_size=files.config.batch_size,
+        kind=files.config.schedule,
+        published=files.hyperparameters.published_schedule,
+    )
+
+
+def _new_state(
+    files: RunFiles, detector: Detector, schedule: Schedule, device: torch.device, dtype: torch.dtype
+) -> TrainState:
+    """Weights, their average, optimizer and scaler, as they are before the first step."""
+    hyperparameters = files.hyperparameters
+    decay, ramp = fitted_average(
+        schedule.optimizer_steps(), hyperparameters.ema_decay, hyperparameters.ema_ramp
+    )
+    weight_decay = scaled_weight_decay(
+        hyperparameters.weight_decay, files.config.batch_size, schedule.nominal_batch
+    )
+    return TrainState(
+        detector,
+        WeightAverage(detector, decay=decay, ramp=ramp),
+        build_optimizer(detector, hyperparameters, files.config.optimizer, weight_decay),
+        torch.amp.GradScaler("cuda" if device.type == "cuda" else "cpu", enabled=dtype == torch.float16),
+    )
+
+
+def _take_up(
+    state: TrainState,
+    saved: SavedState,
+    started_with: dict[str, Any],
+    identity: dict[str, Any],
+    emitter: Emitter,
+) -> None:
+    """Put the saved tensors and counters in place; say what is not as it was."""
+    for path, reason in saved.skipped:
+        emitter.note(f"{path} cannot be used ({reason}); going on from an earlier state", "warning")
+    _note_changes(started_with, identity, emitter)
+    state.restore(saved.tensors, saved.metadata)
 
 
 def _began_with(saved: SavedState | None) -> int:
@@ -311,27 +332,6 @@ def worker_count(requested: int, device: torch.device, ranks_here: int = 1) -> i
         return requested
     spare = thread_count() // ranks_here - (2 if device.type == "cpu" else 1)
     return min(_MAX_WORKERS, max(spare, 0 if device.type == "cpu" else 1))
-
-
-def _load_indexes(files: RunFiles, emitter: Emitter) -> tuple[SplitIndex, SplitIndex]:
-    """The training split, and the split to measure on; what is wrong with them is listed in the run folder."""
-    config = files.config
-    description = load_description(config.data)
-    train_index = load_index(description, "train", on_bad_label=config.on_bad_label)
-    val_index = load_index(description, "val", on_bad_label=config.on_bad_label)
-    if config.single_cls:
-        train_index, val_index = train_index.as_single_class(), val_index.as_single_class()
-    defects = [*train_index.defects, *val_index.defects]
-    write_atomic(files.bad_labels, "".join(f"{defect}\n" for defect in defects).encode("utf-8", "replace"))
-    for index in (train_index, val_index):
-        for note in index.notes:
-            emitter.note(note)
-        bad = [defect for defect in index.defects if defect.bad]
-        for defect in bad[:5]:
-            emitter.note(f"left out: {defect}", "warning")
-        if len(bad) > 5:
-            emitter.note(f"... and {len(bad) - 5} more of {index.split}: see {files.bad_labels}", "warning")
-    return train_index, val_index
 
 
 def _letterbox(config: TrainConfig, detector: Detector) -> LetterboxPolicy:
@@ -366,23 +366,3 @@ def _note_changes(saved: dict[str, Any], now: dict[str, Any], emitter: Emitter) 
             emitter.note(
                 f"{words} changed since the run was started: the result will not be the same", "warning"
             )
-
-
-def _describe_model(detector: Detector, letterbox: LetterboxPolicy) -> str:
-    facts = summary(detector, letterbox.size_hw)
-    height, width = letterbox.size_hw
-    name = facts.name if "@" in facts.name else f"{facts.name} ({facts.release})"
-    return f"{name}, {facts.parameters:,} parameters, {facts.gflops:.1f} GFLOPs at {height} x {width}"
-
-
-def _describe_ranks(ranks: Ranks, device: torch.device) -> str:
-    return str(device) if ranks.world_size == 1 else f"{ranks.world_size} ranks, the first on {device}"
-
-
-def _describe_data(config: TrainConfig, train_index: SplitIndex, val_index: SplitIndex) -> str:
-    names = ", ".join(train_index.class_names[:6]) + (", ..." if len(train_index.class_names) > 6 else "")
-    return (
-        f"{Path(config.data).stem}: {len(train_index)} pictures to train on "
-        f"({train_index.background_count} background), {len(val_index)} to measure on, "
-        f"{len(train_index.class_names)} classes ({names})"
-    )
