@@ -332,6 +332,39 @@ def test_a_dead_worker_is_reported_with_signal_and_picture(index):
     assert "SIGKILL" in str(caught.value)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_worker_that_dies_while_its_batch_is_fetched_is_reported_too(index):
+    """The connection breaks before the process is seen to be gone."""
+
+    class Breaking:
+        def __next__(self):
+            os.kill(worker.pid, signal.SIGKILL)
+            raise ConnectionResetError(104, "Connection reset by peer")
+
+    with stream(index, workers=1) as batches:
+        next(batches)
+        (worker,) = batches._processes
+        whole, batches._batches = batches._batches, Breaking()
+        with pytest.raises(DataError, match="SIGKILL"):
+            next(batches)
+        del whole
+
+
+def test_a_broken_connection_with_all_workers_alive_is_no_death(index, monkeypatch):
+    monkeypatch.setattr("vedette.data.loader._DEATH_SECONDS", 0.1)
+
+    class Breaking:
+        def __next__(self):
+            raise ConnectionResetError(104, "Connection reset by peer")
+
+    with stream(index, workers=1) as batches:
+        next(batches)
+        whole, batches._batches = batches._batches, Breaking()
+        with pytest.raises(ConnectionResetError):
+            next(batches)
+        batches._batches = whole
+
+
 def test_loader_settings_are_checked(index, monkeypatch):
     with pytest.raises(UsageError, match="at most 256"):
         stream(index, workers=1000)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import multiprocessing.resource_tracker
 import multiprocessing.util
 import os
@@ -45,6 +46,9 @@ __all__ = [
     "collate",
     "start_method",
 ]
+
+_DEATH_SECONDS = 5.0
+"""How long a worker whose connection broke may take to be gone."""
 
 MakeSample = Callable[[int, int, int], Sample]
 """Makes the sample of a place; must be picklable to be used by workers."""
@@ -222,11 +226,15 @@ class BatchStream:
     def _worker_error(self, error: Exception) -> Exception:
         """A dead worker as an error that says which picture it held; other errors as they are."""
         text = str(error)
-        if "worker" not in text or not self._processes:
+        # Torch names a worker that it misses, but a worker may also die while a batch is fetched from it: then the
+        # connection breaks, a moment before the process is seen to be gone.
+        if not isinstance(error, (ConnectionError, EOFError, FileNotFoundError)) and "worker (pid" not in text:
             return error
-        dead = [process for process in self._processes if process.exitcode not in (None, 0)]
+        dead = self._dead_workers()
         process_ids = [process.pid for process in dead if process.pid is not None]
         process_ids += [int(word) for word in re.findall(r"pid\D*(\d+)", text)]
+        if not process_ids:
+            return error
         reasons = sorted({_exit_reason(process.exitcode) for process in dead})
         held = self._marks.pictures_of(process_ids) or self._marks.pictures_of([])
         names = ", ".join(str(self._picture_name(number)) for number in held) or "no picture yet"
@@ -236,6 +244,12 @@ class BatchStream:
             where="data loading",
             fix="look at that picture; if memory ran out, use fewer --workers or a smaller --batch-size",
         )
+
+    def _dead_workers(self) -> list[multiprocessing.process.BaseProcess]:
+        """Workers that ended by a signal or an error, once the first of them is seen to have ended."""
+        sentinels = [process.sentinel for process in self._processes]
+        multiprocessing.connection.wait(sentinels, timeout=_DEATH_SECONDS)
+        return [process for process in self._processes if process.exitcode not in (None, 0)]
 
 
 def start_method(platform: str = sys.platform) -> str:
