@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vedette.config.hyperparameters import Hyperparameters
-from vedette.core.boxes import paired_iou
+from vedette.core.iou import paired_iou
 from vedette.loss.assign import Assignment, Grid, assign_targets, make_grid
 from vedette.loss.detection_loss import DetectionLoss
 from vedette.loss.rules import RULES

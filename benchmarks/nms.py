@@ -15,7 +15,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from vedette.core.nms import NmsSettings, greedy_nms, plain_greedy_nms, suppress
+from vedette.core.nms import NmsSettings
+from vedette.core.nms_torch import greedy_nms, plain_greedy_nms, suppress
 
 BATCH = 8
 MAX_KEPT = 300

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image as PillowImage
 
 from vedette.core.types import SizeHW
 from vedette.infer.backends import Frames
+from vedette.infer.outputs import DecodedOutputs
 
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 NAMES = ("red", "green", "blue")
@@ -29,14 +29,15 @@ class ColourBackend:
     def __init__(self, classes: int = 3) -> None:
         self.classes = classes
         self.strides = (8, 16, 32)
-        self.device = torch.device("cpu")
+        self.device = "cpu"
+        self.frame_hw = self.batch_size = None
         self.precision = "float32"
         self.frame_sizes: list[SizeHW] = []
 
-    def infer(self, frames: Frames) -> torch.Tensor:
+    def run(self, frames: Frames) -> DecodedOutputs:
         pictures = np.asarray(frames)
         self.frame_sizes.append(pictures.shape[1:3])
-        result = torch.zeros((len(pictures), 3, 5 + self.classes))
+        result = np.zeros((len(pictures), 3, 5 + self.classes), dtype=np.float32)
         for number, picture in enumerate(pictures):
             for class_id in range(min(self.classes, 3)):
                 others = [channel for channel in range(3) if channel != class_id]
@@ -45,10 +46,10 @@ class ColourBackend:
                 if not len(rows):
                     continue
                 x1, x2, y1, y2 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
-                row = torch.tensor([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, 0.9])
+                row = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, 0.9)
                 result[number, class_id, :5] = row
                 result[number, class_id, 5 + class_id] = 0.9
-        return result
+        return DecodedOutputs(result)
 
     def warm_up(self, frame_hw: SizeHW, batch_size: int = 1) -> None:
         """Nothing to warm up."""

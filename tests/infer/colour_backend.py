@@ -7,10 +7,10 @@ back, reading, writing) knows the right boxes to the pixel.
 import threading
 
 import numpy as np
-import torch
 
 from vedette.core.letterbox import LetterboxPolicy
 from vedette.core.nms import NmsSettings
+from vedette.infer.outputs import DecodedOutputs
 from vedette.infer.predictor import Predictor
 
 COLOURS = {0: (255, 0, 0), 1: (0, 0, 255)}
@@ -20,21 +20,22 @@ NAMES = ("red", "blue")
 class ColourBackend:
     strides = (8, 16, 32)
     classes = 2
-    device = torch.device("cpu")
+    device = "cpu"
     precision = "float32"
+    frame_hw = batch_size = None
 
     def __init__(self):
         self.shapes = []
         self._lock = threading.Lock()
 
-    def infer(self, frames):
+    def run(self, frames):
         frames = np.asarray(frames)
         with self._lock:
             self.shapes.append(frames.shape)
-        return torch.tensor(np.array([self._rows(frame) for frame in frames]), dtype=torch.float32)
+        return DecodedOutputs(np.array([self._rows(frame) for frame in frames], dtype=np.float32))
 
     def warm_up(self, frame_hw, batch_size=1):
-        self.infer(np.zeros((batch_size, *frame_hw, 3), dtype=np.uint8))
+        self.run(np.zeros((batch_size, *frame_hw, 3), dtype=np.uint8))
 
     def _rows(self, frame):
         rows = np.zeros((self.classes, 5 + self.classes), dtype=np.float32)

@@ -13,6 +13,7 @@ from vedette.core.letterbox import LetterboxPolicy
 from vedette.core.nms import NmsSettings
 from vedette.errors import CheckpointError, ModelError, UsageError
 from vedette.infer.backends.pytorch import TorchBackend
+from vedette.infer.outputs import DecodedOutputs
 from vedette.infer.predictor import Predictor, fit_to_strides
 from vedette.model.detector import build_detector
 
@@ -68,9 +69,9 @@ def test_boxes_are_clipped_to_the_picture():
 
 def test_box_in_the_padding_is_none():
     class Padding(ColourBackend):
-        def infer(self, frames):
+        def run(self, frames):
             row = [80.0, 5.0, 20.0, 8.0, 0.9, 1.0, 0.0]  # the picture starts at row 40
-            return torch.tensor([[row]] * len(frames))
+            return DecodedOutputs(np.array([[row]] * len(frames), dtype=np.float32))
 
     predictor = Predictor(Padding(), LetterboxPolicy(size_hw=(160, 160)), NAMES)
     (found,) = predictor.predict([picture((100, 200))])
@@ -130,12 +131,12 @@ def test_frames_and_pictures_give_the_same_boxes(tiny):
     (image,) = noise((96, 128))
     (rows,) = tiny.infer_frames(image[None])
     (found,) = tiny.predict([image])
-    inside = rows[:, :4].clone()
-    inside[:, 0::2] = inside[:, 0::2].clamp(0, 128)
-    inside[:, 1::2] = inside[:, 1::2].clamp(0, 96)
+    inside = rows[:, :4].copy()
+    inside[:, 0::2] = inside[:, 0::2].clip(0, 128)
+    inside[:, 1::2] = inside[:, 1::2].clip(0, 96)
     assert rows.shape[1] == 6
-    np.testing.assert_allclose(found.boxes_xyxy_px, inside.numpy(), atol=1e-4)
-    np.testing.assert_array_equal(found.scores, rows[:, 4].numpy())
+    np.testing.assert_allclose(found.boxes_xyxy_px, inside, atol=1e-4)
+    np.testing.assert_array_equal(found.scores, rows[:, 4])
 
 
 def test_settings_change_a_copy_that_shares_the_network(tiny):
@@ -211,8 +212,8 @@ def test_arrays_that_are_no_picture_are_refused(shape):
 
 def test_a_network_that_answers_nan_is_an_error_not_an_empty_picture():
     class Broken(ColourBackend):
-        def infer(self, frames):
-            return torch.full((len(frames), 4, 7), float("nan"))
+        def run(self, frames):
+            return DecodedOutputs(np.full((len(frames), 4, 7), np.nan, dtype=np.float32))
 
     with pytest.raises(ModelError, match="not a number"):
         Predictor(Broken(), LetterboxPolicy(size_hw=(64, 64)), NAMES).predict([picture((50, 50))])

@@ -288,9 +288,9 @@ def test_a_result_that_cannot_be_written_ends_the_run(tmp_path, pictures):
 
 def test_threads_are_as_before_afterwards(tmp_path, pictures):
     class Watching(ColourBackend):
-        def infer(self, frames):
+        def run(self, frames):
             self.threads = torch.get_num_threads()
-            return super().infer(frames)
+            return super().run(frames)
 
     predictor = Predictor(Watching(), LetterboxPolicy(size_hw=(160, 160)), NAMES)
     before = torch.get_num_threads()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from vedette.core.boxes import paired_iou
+from vedette.core.iou import paired_iou
 
 
 def golden_sequence(key: str, count: int) -> np.ndarray:

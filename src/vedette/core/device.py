@@ -1,16 +1,21 @@
-"""Device, arithmetic and thread count from the words of a command line."""
+"""Device, arithmetic and thread count from the words of a command line.
+
+Torch is imported where it is asked, not with the module: other runtimes count threads too.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Iterator
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from vedette.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 Precision = Literal["auto", "float32", "bf16", "fp16"]
 
@@ -24,6 +29,8 @@ def select_device(text: str = "") -> torch.device:
     Raises:
         UsageError: the word is not understood or there is no such device; says which devices exist.
     """
+    import torch
+
     word = text.strip().lower()
     if not word:
         return torch.device(available_devices()[0])
@@ -42,6 +49,8 @@ def select_device(text: str = "") -> torch.device:
 
 def available_devices() -> tuple[str, ...]:
     """Names of the devices of this machine, best first: "cuda:0", ..., "mps", "cpu"."""
+    import torch
+
     names = (
         [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )
@@ -65,6 +74,8 @@ def select_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     Raises:
         UsageError: unknown word, or fp16 on a CPU, which has no fast float16 convolutions.
     """
+    import torch
+
     if precision == "auto":
         if device.type == "cuda":
             return torch.bfloat16 if _cuda_has_bf16(device) else torch.float16
@@ -81,12 +92,16 @@ def select_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bfloat16 in hardware; elsewhere it is emulated and slower than float32."""
+    import torch
+
     # Torch 2.6 answers this under private names only; where they are missing, bf16 is not chosen by itself.
     questions = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(bool(getattr(torch.cpu, question, bool)()) for question in questions)
 
 
 def _cuda_has_bf16(device: torch.device) -> bool:
+    import torch
+
     return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
@@ -107,12 +122,18 @@ def thread_count(requested: int = 0) -> int:
 
 @contextlib.contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Let torch use so many CPU threads in this block, then as many as before; 0 changes nothing."""
+    """Let torch use so many CPU threads in this block, then as many as before; 0 changes nothing.
+
+    Other runtimes are told their threads when a file is opened; a process that runs one of them never imported torch.
+    """
+    if not count or "torch" not in sys.modules:
+        yield
+        return
+    import torch
+
     before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        if count:
-            torch.set_num_threads(before)
+        torch.set_num_threads(before)

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from vedette.core.boxes import clip_boxes
+from vedette.core.boxes import BoxesT, clip_boxes
 from vedette.core.types import Image, SizeHW
 from vedette.errors import ModelError, nearest
-
-BoxesT = TypeVar("BoxesT", torch.Tensor, NDArray[Any])
 
 FrameShape = Literal["square", "minimal", "stretch"]
 
@@ -280,12 +277,12 @@ def rescale_boxes_yolov5(boxes_xyxy_px: BoxesT, frame_hw: SizeHW, source_hw: Siz
 def _scale_and_shift(
     boxes_xyxy: BoxesT, scale_xy: tuple[float, float], shift_xy: tuple[float, float]
 ) -> BoxesT:
-    if isinstance(boxes_xyxy, torch.Tensor):
-        boxes = boxes_xyxy if boxes_xyxy.is_floating_point() else boxes_xyxy.float()
-        return boxes * boxes.new_tensor(scale_xy * 2) + boxes.new_tensor(shift_xy * 2)
-    dtype = boxes_xyxy.dtype if boxes_xyxy.dtype.kind == "f" else np.dtype(np.float64)
-    moved: NDArray[Any] = boxes_xyxy * np.array(scale_xy * 2, dtype) + np.array(shift_xy * 2, dtype)
-    return moved
+    if isinstance(boxes_xyxy, np.ndarray):
+        dtype = boxes_xyxy.dtype if boxes_xyxy.dtype.kind == "f" else np.dtype(np.float64)
+        moved: NDArray[Any] = boxes_xyxy * np.array(scale_xy * 2, dtype) + np.array(shift_xy * 2, dtype)
+        return moved
+    boxes = boxes_xyxy if boxes_xyxy.is_floating_point() else boxes_xyxy.float()
+    return boxes * boxes.new_tensor(scale_xy * 2) + boxes.new_tensor(shift_xy * 2)
 
 
 def _check_picture(image: Image, size_hw: SizeHW, what: str) -> None:

@@ -101,6 +101,7 @@ class Detections:
         milliseconds: time by stage: ``decode``, ``preprocess``, ``inference``, ``postprocess``
             (batch time divided by the number of pictures in the batch).
         provenance: where in the network each box comes from, if it was asked for.
+        track_ids: int64 [N], which object of its source each box is, from 1, -1 for none; None: nothing was tracked.
     """
 
     boxes_xyxy_px: FloatArray
@@ -111,6 +112,7 @@ class Detections:
     path: str = ""
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     provenance: Provenance | None = None
+    track_ids: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -123,11 +125,15 @@ class Detections:
             scores=self.scores[rows],
             class_ids=self.class_ids[rows],
             provenance=None if self.provenance is None else self.provenance.chosen(rows),
+            track_ids=None if self.track_ids is None else self.track_ids[rows],
         )
 
     def records(self) -> list[dict[str, Any]]:
-        """One JSON-ready dict a box: ``box_xyxy``, ``score``, ``class_id``, ``class_name``."""
-        return [
+        """One JSON-ready dict a box: ``box_xyxy``, ``score``, ``class_id``, ``class_name``.
+
+        Where objects were tracked also ``track_id``; None for a box without one.
+        """
+        records: list[dict[str, Any]] = [
             {
                 "box_xyxy": [float(value) for value in box],
                 "score": float(score),
@@ -136,6 +142,9 @@ class Detections:
             }
             for box, score, class_id in zip(self.boxes_xyxy_px, self.scores, self.class_ids, strict=True)
         ]
+        for record, track_id in zip(records, () if self.track_ids is None else self.track_ids, strict=False):
+            record["track_id"] = int(track_id) if track_id >= 0 else None
+        return records
 
     def to_json(self) -> str:
         """One line of JSON: ``path``, ``size_hw`` and ``detections``, a list of :meth:`records`."""
@@ -144,6 +153,8 @@ class Detections:
 
     def to_coco(self, image_id: int | str, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """COCO results: boxes (x, y, width, height) with three decimals, scores with five.
+
+        Boxes with a track id also have ``track_id``.
 
         Args:
             image_id: of the picture in the annotation file.
@@ -155,18 +166,21 @@ class Detections:
         for record in self.records():
             x1, y1, x2, y2 = record["box_xyxy"]
             class_id = record["class_id"]
-            results.append(
-                {
-                    "image_id": image_id,
-                    "category_id": class_id if category_ids is None else int(category_ids[class_id]),
-                    "bbox": [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)],
-                    "score": round(record["score"], 5),
-                }
-            )
+            result = {
+                "image_id": image_id,
+                "category_id": class_id if category_ids is None else int(category_ids[class_id]),
+                "bbox": [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)],
+                "score": round(record["score"], 5),
+            }
+            if record.get("track_id") is not None:
+                result["track_id"] = record["track_id"]
+            results.append(result)
         return results
 
     def to_supervision(self) -> Any:
         """The same boxes as ``supervision.Detections``, with class names under ``data["class_name"]``.
+
+        Track ids become its ``tracker_id``, -1 for a box without one.
 
         Raises:
             MissingExtraError: the package supervision is not installed.
@@ -182,5 +196,6 @@ class Detections:
             xyxy=self.boxes_xyxy_px,
             confidence=self.scores,
             class_id=self.class_ids,
+            tracker_id=self.track_ids,
             data={"class_name": names},
         )

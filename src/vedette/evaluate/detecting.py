@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from vedette.core.types import Detections, Image, SizeHW
 from vedette.evaluate.protocol import ReferenceFrame, frame_yolov5, plan_batches, plan_batches_yolov5
@@ -70,19 +69,19 @@ def detect_yolov5(
 
 def _detect_frames(predictor: Predictor, pictures: Sequence[_ReferencePicture]) -> list[Detections]:
     started = time.perf_counter()
-    found = [rows.cpu() for rows in predictor.infer_frames(np.stack([picture.frame for picture in pictures]))]
+    found = predictor.infer_frames(np.stack([picture.frame for picture in pictures]))
     inference = 1000 * (time.perf_counter() - started) / len(pictures)
     started = time.perf_counter()
     boxes = [
-        picture.placement.boxes_to_source(rows[:, :4].numpy())
+        picture.placement.boxes_to_source(rows[:, :4])
         for rows, picture in zip(found, pictures, strict=True)
     ]
     postprocess = 1000 * (time.perf_counter() - started) / len(pictures)
     return [
         Detections(
             boxes_xyxy_px=boxes_xyxy_px,
-            scores=rows[:, 4].numpy(),
-            class_ids=rows[:, 5].to(torch.int64).numpy(),
+            scores=rows[:, 4],
+            class_ids=rows[:, 5].astype(np.int64),
             class_names=predictor.class_names,
             size_hw=picture.placement.source_hw,
             path=picture.path,

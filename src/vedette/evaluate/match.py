@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from vedette.core.boxes import pairwise_iou
+from vedette.core.iou import pairwise_iou
 from vedette.core.types import BoolArray, IntArray
 from vedette.evaluate.packed import Float64Array, Predictions, Truth
 

@@ -104,11 +104,13 @@ class AutoShape(nn.Module):
         prepared = [predictor.prepare(image, path=name) for image, name in pictures]
         frames = np.stack([picture.frame for picture in prepared])
         read = time.perf_counter()
-        decoded = predictor.backend.infer(frames)
-        _wait_for(weights.device)
+        outputs = predictor.backend.run(frames)
         inferred = time.perf_counter()
-        found = predictor.suppress(decoded)
-        rows = [_in_picture(boxes, picture) for boxes, picture in zip(found, prepared, strict=True)]
+        found = [torch.from_numpy(kept.detections) for kept in predictor.suppress(outputs)]
+        rows = [
+            _in_picture(boxes, picture).to(weights.device)
+            for boxes, picture in zip(found, prepared, strict=True)
+        ]
         times = StageTimes(read - started, inferred - read, time.perf_counter() - inferred)
         return Results(
             images, rows, [name for _, name in pictures], times, self.names, (len(images), 3, *frame_hw)
@@ -145,8 +147,3 @@ def _in_picture(rows: torch.Tensor, picture: PreparedPicture) -> torch.Tensor:
     boxes = rescale_boxes_yolov5(rows[:, :4], placement.frame_hw, placement.source_hw)
     inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return torch.cat((boxes, rows[:, 4:]), 1)[inside]
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

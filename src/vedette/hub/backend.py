@@ -12,6 +12,7 @@ from vedette.hub.layer_times import layer_times
 from vedette.hub.model import HubModel
 from vedette.infer.backends import Frames
 from vedette.infer.backends.pytorch import PRECISION_NAMES, images_of
+from vedette.infer.outputs import DecodedOutputs
 
 
 class HubBackend:
@@ -52,6 +53,20 @@ class HubBackend:
         """Number format of the weights."""
         dtype = next(self._model.parameters()).dtype
         return PRECISION_NAMES.get(dtype, str(dtype))
+
+    @property
+    def frame_hw(self) -> SizeHW | None:
+        """None: any size."""
+        return None
+
+    @property
+    def batch_size(self) -> int | None:
+        """None: any number of frames."""
+        return None
+
+    def run(self, frames: Frames) -> DecodedOutputs:
+        """Run the network on frames, RGB uint8 [B, H, W, 3]. Raises ModelError."""
+        return DecodedOutputs(self.infer(frames).cpu().numpy())
 
     @torch.no_grad()
     def infer(self, frames: Frames) -> torch.Tensor:

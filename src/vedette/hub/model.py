@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from vedette.core.nms import NmsSettings, non_max_suppression
+from vedette.core.nms import NmsSettings
+from vedette.core.nms_torch import non_max_suppression
 from vedette.errors import ModelError
 from vedette.hub.layer_times import layer_times
 from vedette.infer.tta import augmented

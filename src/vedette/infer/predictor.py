@@ -11,21 +11,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from vedette.checkpoint.load import load
-from vedette.core.device import Precision, select_device
+from vedette.core.device import Precision
 from vedette.core.letterbox import Letterbox, LetterboxPolicy, round_up_to_stride
-from vedette.core.nms import NmsSettings, Suppressed, suppress
+from vedette.core.nms import NmsSettings, Suppressed
 from vedette.core.provenance import FeatureKind
-from vedette.core.types import Detections, FloatArray, Image
+from vedette.core.types import BoolArray, Detections, FloatArray, Image
 from vedette.errors import ModelError, UsageError
-from vedette.infer.backends import Backend, Frames, InspectableBackend, Inspection
-from vedette.infer.backends.pytorch import TorchBackend
-from vedette.infer.provenance import FeatureRequest, decode_boxes, feature_request, trace
+from vedette.infer.backends import Backend, Frames, InspectableBackend, Inspection, Outputs
+from vedette.infer.backends.files import open_file
+from vedette.infer.outputs import DecodedOutputs
+
+if TYPE_CHECKING:
+    from vedette.infer.provenance import FeatureRequest
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Predictor:
         self.backend = backend
         self.class_names = tuple(class_names)
         self.nms = nms or NmsSettings()
-        self.letterbox = fit_to_strides(letterbox, backend.strides)
+        self.letterbox = fit_to_backend(letterbox, backend)
         if len(self.class_names) != backend.classes:
             raise ModelError(
                 f"there are {len(self.class_names)} class names for a detector of {backend.classes} classes"
@@ -93,18 +94,24 @@ class Predictor:
         device: str = "",
         precision: Precision = "float32",
         nms: NmsSettings | None = None,
+        threads: int = 0,
     ) -> Predictor:
-        """The predictor of a checkpoint, with the names and the letterbox it carries.
+        """The predictor of a checkpoint or exported file, with the names and the letterbox it carries.
+
+        Args:
+            path: the file or folder; what it is decides which runtime opens it.
+            device: "cpu", "0", "cuda:0" or "mps"; "": the best there is.
+            precision: number format of the network; "auto": what the device, or the file, is fastest with.
+            nms: which predictions become detections; None: the defaults, or what the file has built in.
+            threads: CPU threads of a runtime other than PyTorch; 0: all.
 
         Raises:
             CheckpointError: the file is missing, damaged or foreign.
             UsageError: there is no such device, or it has no such precision.
+            MissingExtraError: the runtime of the file is not installed.
         """
-        chosen = select_device(device)
-        loaded = load(Path(path))
-        return cls(
-            TorchBackend(loaded.detector, chosen, precision), loaded.letterbox, loaded.class_names, nms
-        )
+        opened = open_file(Path(path), device=device, precision=precision, threads=threads)
+        return cls(opened.backend, opened.letterbox, opened.class_names, nms or opened.nms)
 
     def with_settings(
         self, *, nms: NmsSettings | None = None, letterbox: LetterboxPolicy | None = None
@@ -205,23 +212,49 @@ class Predictor:
                 maps[layer].update(zip(positions, found.float().cpu().numpy(), strict=True))
         return {layer: [found[number] for number in range(len(pictures))] for layer, found in maps.items()}
 
-    def infer_frames(self, frames: Frames) -> list[torch.Tensor]:
+    def infer_frames(self, frames: Frames) -> list[FloatArray]:
         """Detections of ready frames, in frame pixels.
 
         Args:
             frames: RGB uint8 [B, H, W, 3]; sides are multiples of the largest stride.
 
         Returns:
-            One float32 tensor [n, 6] a frame: x1, y1, x2, y2, score, class; best first; not clipped.
+            One float32 array [n, 6] a frame: x1, y1, x2, y2, score, class; best first; not clipped.
 
         Raises:
             ModelError: frames of another shape or type, or the network's output is not a number.
         """
-        return self.suppress(self.backend.infer(frames))
+        return [
+            result.detections for outputs in self._run_in_parts(frames) for result in self.suppress(outputs)
+        ][: len(frames)]
 
-    def suppress(self, predictions: torch.Tensor) -> list[torch.Tensor]:
-        """The detections of decoded predictions [B, N, 5+C], as :meth:`infer_frames` gives them. Raises ModelError."""
-        return [result.detections for result in self._suppress(predictions)]
+    def suppress(self, outputs: Outputs) -> list[Suppressed]:
+        """What to keep of a network's outputs, one value a picture, in frame pixels.
+
+        Raises:
+            ModelError: an output is not a number.
+        """
+        results = outputs.suppress(self.nms)
+        if any(result.non_finite_rows for result in results):
+            raise ModelError(
+                f"the network's output is not a number (precision {self.backend.precision})",
+                fix="check the weights, or use --precision float32",
+            )
+        if not all(result.complete for result in results):
+            _log.warning(
+                "more than %d candidates in a picture: its weakest boxes may be missing",
+                self.nms.max_candidates,
+            )
+        return results
+
+    def _run_in_parts(self, frames: Frames) -> list[Outputs]:
+        """The outputs of frames, in batches of the size that the backend takes, the last filled up."""
+        size = self.backend.batch_size
+        if size is None or len(frames) == size:
+            return [self.backend.run(frames)]
+        missing = -len(frames) % size
+        filled = np.concatenate((frames, np.repeat(frames[-1:], missing, axis=0))) if missing else frames
+        return [self.backend.run(filled[first : first + size]) for first in range(0, len(filled), size)]
 
     def _inspectable(self) -> InspectableBackend:
         if not isinstance(self.backend, InspectableBackend):
@@ -240,6 +273,8 @@ class Predictor:
                 where=f"features={kind!r:.80}",
                 fix="use suppression without merge",
             )
+        from vedette.infer.provenance import feature_request
+
         return feature_request(kind, layer, backend.level_inputs, backend.strides)
 
     def _detect_group(
@@ -248,57 +283,69 @@ class Predictor:
         started = time.perf_counter()
         frames = np.stack([picture.frame for picture in group])
         inspection: Inspection | None = None
+        parts: list[Outputs]
         if request is None:
-            predictions = self.backend.infer(frames)
+            parts = self._run_in_parts(frames)
         else:
             inspection = self._inspectable().inspect(frames, request.layers)
-            predictions = inspection.predictions
-        _wait_for(self.backend.device)
+            parts = [DecodedOutputs(inspection.predictions.cpu().numpy())]
         inference = _milliseconds_since(started) / len(group)
         started = time.perf_counter()
-        results = self._suppress(predictions)
+        results = [result for outputs in parts for result in self.suppress(outputs)][: len(group)]
         found = [self._to_picture(result, picture) for result, picture in zip(results, group, strict=True)]
         shared = {"inference": inference, "postprocess": _milliseconds_since(started) / len(group)}
         detections = []
         for number, (there, inside) in enumerate(found):
-            picture, result = group[number], results[number]
+            picture = group[number]
             changes: dict[str, Any] = {"milliseconds": {**picture.milliseconds, **shared}}
             if inspection is not None and request is not None:
-                rows = result.rows[inside.to(result.rows.device)]
+                from vedette.infer.provenance import decode_boxes, trace
+
+                rows = results[number].rows[inside]
                 provenance = trace(inspection, number, rows, request, picture.placement)
                 changes |= {"provenance": provenance, "boxes_xyxy_px": decode_boxes(provenance)}
             detections.append(replace(there, **changes))
         return detections
 
-    def _to_picture(self, result: Suppressed, picture: PreparedPicture) -> tuple[Detections, torch.Tensor]:
+    def _to_picture(self, result: Suppressed, picture: PreparedPicture) -> tuple[Detections, BoolArray]:
         """Detections of one picture, and which of the suppressed rows they are, bool."""
-        rows = result.detections.cpu()
+        rows = result.detections
         boxes = picture.placement.boxes_to_source(rows[:, :4])
         # What lies wholly in the padding has no area in the picture.
-        inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        inside: BoolArray = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         found = Detections(
-            boxes_xyxy_px=boxes[inside].numpy(),
-            scores=rows[inside, 4].numpy(),
-            class_ids=rows[inside, 5].to(torch.int64).numpy(),
+            boxes_xyxy_px=boxes[inside],
+            scores=rows[inside, 4],
+            class_ids=rows[inside, 5].astype(np.int64),
             class_names=self.class_names,
             size_hw=picture.placement.source_hw,
             path=picture.path,
         )
         return found, inside
 
-    def _suppress(self, predictions: torch.Tensor) -> list[Suppressed]:
-        results = suppress(predictions, self.nms)
-        if any(result.non_finite_rows for result in results):
-            raise ModelError(
-                f"the network's output is not a number (precision {self.backend.precision})",
-                fix="check the weights, or use --precision float32",
-            )
-        if not all(result.complete for result in results):
-            _log.warning(
-                "more than %d candidates in a picture: its weakest boxes may be missing",
-                self.nms.max_candidates,
-            )
-        return results
+
+def fit_to_backend(policy: LetterboxPolicy, backend: Backend) -> LetterboxPolicy:
+    """The policy with its size and stride raised to what the network takes.
+
+    Raises:
+        ModelError: the backend takes one size only, and the policy has another or makes frames of many sizes.
+    """
+    fitted = fit_to_strides(policy, backend.strides)
+    if backend.frame_hw is None:
+        return fitted
+    if fitted.size_hw != backend.frame_hw:
+        raise ModelError(
+            "takes frames of {}x{} only, not of {}x{}".format(*backend.frame_hw, *fitted.size_hw),
+            where="image size",
+            fix="leave the size out, or export for this size or with dynamic sizes",
+        )
+    if fitted.shape == "minimal":
+        raise ModelError(
+            "takes frames of {}x{} only, and --letterbox minimal makes many sizes".format(*backend.frame_hw),
+            where="letterbox",
+            fix="use --letterbox square, or export with dynamic sizes",
+        )
+    return fitted
 
 
 def fit_to_strides(policy: LetterboxPolicy, strides: Sequence[int]) -> LetterboxPolicy:
@@ -322,14 +369,6 @@ def _by_frame_size(pictures: Sequence[PreparedPicture]) -> list[list[int]]:
     for position, picture in enumerate(pictures):
         groups.setdefault(picture.frame.shape, []).append(position)
     return list(groups.values())
-
-
-def _wait_for(device: torch.device) -> None:
-    """Let the device finish, so that its time is counted where it is spent."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def _milliseconds_since(started: float) -> float:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from vedette.core.boxes import cxcywh_to_xyxy
 from vedette.core.letterbox import Letterbox
 from vedette.core.provenance import FeatureKind, Provenance
-from vedette.core.types import FloatArray
+from vedette.core.types import FloatArray, IntArray
 from vedette.errors import UsageError, nearest
 from vedette.infer.backends import Inspection
 from vedette.model.head import decode_logits
@@ -74,7 +74,7 @@ def feature_request(
 def trace(
     inspection: Inspection,
     picture: int,
-    rows: torch.Tensor,
+    rows: IntArray,
     request: FeatureRequest,
     placement: Letterbox,
 ) -> Provenance:
@@ -99,7 +99,7 @@ def trace(
     if request.kind == "cell":
         vectors = [maps[level][:, y, x].float() for level, _, y, x in places]
     else:
-        boxes = cxcywh_to_xyxy(inspection.predictions[picture, rows, :4])
+        boxes = cxcywh_to_xyxy(inspection.predictions[picture, torch.from_numpy(rows), :4])
         vectors = list(roi_means(maps[0], boxes, frame_hw))
     outputs = inspection.predictions.shape[2]
     return Provenance(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vedette.config.hyperparameters import Hyperparameters
-from vedette.core.boxes import paired_iou
+from vedette.core.iou import paired_iou
 from vedette.errors import ConfigError
 from vedette.loss.answers import read_answers
 from vedette.loss.assign import COPIES, Assignment, Grid, assign_targets, make_grid

@@ -18,7 +18,7 @@ from vedette.core.letterbox import Letterbox, LetterboxPolicy
 from vedette.core.types import BoolArray, FloatArray
 from vedette.data.index import PictureLabels, SplitIndex
 from vedette.infer.backends import Frames
-from vedette.infer.backends.pytorch import TorchBackend
+from vedette.infer.backends.pytorch import TensorOutputs, TorchBackend
 from vedette.loss.detection_loss import DetectionLoss
 
 BatchLosses = list[list[float] | None]
@@ -30,10 +30,11 @@ class WatchedBackend(TorchBackend):
 
     _seen: list[torch.Tensor] | None = None
 
-    def infer(self, frames: Frames) -> torch.Tensor:
-        """As :meth:`TorchBackend.infer`."""
-        self._seen = self.levels(frames)
-        return self.decode(self._seen)
+    def run(self, frames: Frames) -> TensorOutputs:
+        """As :meth:`TorchBackend.run`."""
+        outputs = super().run(frames)
+        self._seen = list(outputs.levels)
+        return outputs
 
     def take_levels(self) -> list[torch.Tensor] | None:
         """The raw levels [B, A, h, w, 5+C] of the last batch, once."""

@@ -1,23 +1,44 @@
-"""What runs a detector's network, behind one protocol; one file a runtime."""
+"""What runs a detector's network, behind one protocol; one file a runtime. Importing it imports none of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from vedette.core.types import SizeHW
+from vedette.core.nms import NmsSettings, Suppressed
+from vedette.core.types import FloatArray, SizeHW
 
-Frames = NDArray[np.uint8] | torch.Tensor
-"""Letterboxed pictures of one size: RGB uint8 [B, H, W, 3], sides multiples of the largest stride."""
+if TYPE_CHECKING:
+    import torch
+
+    Frames = NDArray[np.uint8] | torch.Tensor
+    """Letterboxed pictures of one size: RGB uint8 [B, H, W, 3], sides multiples of the largest stride."""
+else:
+    Frames = Any
+
+
+class Outputs(Protocol):
+    """What the network said of a batch, in whatever form it came."""
+
+    def suppress(self, settings: NmsSettings) -> list[Suppressed]:
+        """What to keep of each picture, in frame pixels. Raises ModelError."""
+        ...
+
+    def decoded(self) -> FloatArray:
+        """float32 [B, N, 5+C]: cx, cy, w, h in frame pixels, objectness, class scores 0..1.
+
+        Raises:
+            ModelError: the network ends in suppression and does not tell.
+        """
+        ...
 
 
 class Backend(Protocol):
-    """A detector that maps frames to decoded predictions. Stateless: several threads may call one at once."""
+    """A network with its runtime. Stateless: several threads may call one at once."""
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -30,26 +51,33 @@ class Backend(Protocol):
         ...
 
     @property
-    def device(self) -> torch.device:
-        """Where predictions are."""
+    def device(self) -> object:
+        """Where the network runs; as text "cpu", "cuda:0", "mps"."""
         ...
 
     @property
     def precision(self) -> str:
-        """Number format of the network: "float32", "bf16" or "fp16"."""
+        """Number format of the network: "float32", "bf16", "fp16" or "int8"."""
         ...
 
-    def infer(self, frames: Frames) -> torch.Tensor:
-        """Decoded predictions of frames.
+    @property
+    def frame_hw(self) -> SizeHW | None:
+        """The only frame size it takes; None: any multiples of the largest stride."""
+        ...
+
+    @property
+    def batch_size(self) -> int | None:
+        """The only number of frames it takes; None: any."""
+        ...
+
+    def run(self, frames: Frames) -> Outputs:
+        """Run the network on frames and wait until it is done.
 
         Args:
             frames: RGB uint8 [B, H, W, 3].
 
-        Returns:
-            float32 [B, N, 5+C] on ``device``: cx, cy, w, h in frame pixels, objectness, class scores 0..1.
-
         Raises:
-            ModelError: the frames have another shape or type.
+            ModelError: the frames have another shape or type than the network takes.
         """
         ...
 
@@ -63,7 +91,7 @@ class Inspection:
     """Predictions of a batch with what they were computed from.
 
     Attributes:
-        predictions: as of ``Backend.infer``; N runs over levels, then anchors, rows, columns.
+        predictions: float32 [B, N, 5+C], as of ``Outputs.decoded``; N runs over levels, then anchors, rows, columns.
         levels: raw levels [B, A, h, w, 5+C], in the network's precision.
         maps: outputs [B, c, h, w] of the layers asked for, in the network's precision.
         anchors_px: float32 [L, A, 2], width and height in frame pixels.

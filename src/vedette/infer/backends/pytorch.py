@@ -3,19 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from vedette.core.decode import BOX_VALUES, ChosenCells, HeadGeometry, decode_chosen, logit_threshold
 from vedette.core.device import Precision, select_dtype
-from vedette.core.types import SizeHW
+from vedette.core.nms import NmsSettings, Suppressed, suppress
+from vedette.core.nms_torch import suppress as suppress_tensors
+from vedette.core.types import FloatArray, SizeHW
 from vedette.errors import ModelError
 from vedette.infer.backends import Frames, Inspection
 from vedette.model.detector import Detector
 from vedette.model.fuse import fuse
+from vedette.model.head import Detect
 
 PRECISION_NAMES = {torch.float32: "float32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 _GREY = 114
+
+
+@dataclass(frozen=True, slots=True)
+class TensorOutputs:
+    """Raw levels as tensors [B, A, h, w, 5+C], in the network's precision, and the detector's head."""
+
+    levels: Sequence[torch.Tensor]
+    head: Detect
+
+    def suppress(self, settings: NmsSettings) -> list[Suppressed]:
+        """What to keep of each picture, in frame pixels. Raises ModelError."""
+        if self.levels[0].device.type == "cuda":  # thousands of candidates are resolved faster where they are
+            return [
+                Suppressed(
+                    kept.detections.cpu().numpy(),
+                    kept.rows.cpu().numpy(),
+                    kept.complete,
+                    kept.non_finite_rows,
+                )
+                for kept in suppress_tensors(self.tensor(), settings)
+            ]
+        threshold = logit_threshold(settings.conf_threshold)
+        chosen = [_cells_above(level, threshold) for level in self.levels]
+        decoded = decode_chosen(chosen, head_geometry(self.head), len(self.levels[0]))
+        return [suppress(picture.rows, settings, picture.numbers) for picture in decoded]
+
+    def decoded(self) -> FloatArray:
+        """Predictions of all cells, float32 [B, N, 5+C]."""
+        predictions: FloatArray = self.tensor().cpu().numpy()
+        return predictions
+
+    @torch.inference_mode()
+    def tensor(self) -> torch.Tensor:
+        """Predictions of all cells, float32 [B, N, 5+C], where the network ran."""
+        return self.head.decode(self.levels)
+
+
+def head_geometry(head: Detect) -> HeadGeometry:
+    """Strides and anchors of a head as plain values."""
+    return HeadGeometry(head.strides, head.anchors_px().cpu().numpy(), head.classes)
+
+
+@torch.inference_mode()
+def _cells_above(level: torch.Tensor, threshold: float) -> ChosenCells:
+    """As :func:`vedette.core.decode.cells_above`, for a tensor [B, A, h, w, 5+C] of any precision."""
+    objectness = level[..., BOX_VALUES - 1].contiguous()  # comparing a strided plane costs several times more
+    places = (~(objectness <= threshold)).nonzero(as_tuple=True)
+    logits = level[places].float().cpu().numpy()
+    picture, anchor, row, column = (place.cpu().numpy() for place in places)
+    return ChosenCells(logits, (picture, anchor, row, column), (level.shape[2], level.shape[3]))
 
 
 class TorchBackend:
@@ -68,10 +123,25 @@ class TorchBackend:
         """Number format of the network."""
         return PRECISION_NAMES[self._dtype]
 
-    @torch.inference_mode()
+    @property
+    def frame_hw(self) -> SizeHW | None:
+        """None: any size."""
+        return None
+
+    @property
+    def batch_size(self) -> int | None:
+        """None: any number of frames."""
+        return None
+
+    def run(self, frames: Frames) -> TensorOutputs:
+        """Run the network on frames, RGB uint8 [B, H, W, 3]. Raises ModelError."""
+        levels = self.levels(frames)
+        wait_for(self._device)
+        return TensorOutputs(levels, self._detector.head)
+
     def infer(self, frames: Frames) -> torch.Tensor:
         """Decoded predictions float32 [B, N, 5+C] of frames, RGB uint8 [B, H, W, 3]. Raises ModelError."""
-        return self.decode(self.levels(frames))
+        return self.run(frames).tensor()
 
     @torch.inference_mode()
     def levels(self, frames: Frames) -> list[torch.Tensor]:
@@ -104,10 +174,18 @@ class TorchBackend:
 
     def warm_up(self, frame_hw: SizeHW, batch_size: int = 1) -> None:
         """Run once on grey frames of that size."""
-        self.infer(torch.full((batch_size, *frame_hw, 3), _GREY, dtype=torch.uint8))
+        self.run(torch.full((batch_size, *frame_hw, 3), _GREY, dtype=torch.uint8))
 
     def _images(self, frames: Frames) -> torch.Tensor:
         return images_of(frames, max(self._strides), self._device, self._dtype, self._format)
+
+
+def wait_for(device: torch.device) -> None:
+    """Let the device finish, so that its time is counted where it is spent."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def images_of(
