@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from tests.flow.conftest import vedette
+from vedette.train.folder.run_lock import run_lock
 
 
 def test_the_whole_path_once(tmp_path: Path) -> None:
@@ -23,3 +24,14 @@ def test_the_whole_path_once(tmp_path: Path) -> None:
     lines = (folder / "detect" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 12
     assert all("detections" in json.loads(line) for line in lines)
+
+
+def test_a_folder_in_which_somebody_trains_is_not_emptied(tmp_path: Path) -> None:
+    train = tmp_path / "runs" / "demo" / "train"
+    train.mkdir(parents=True)
+    (train / "results.csv").write_text("theirs")
+    with run_lock(train):
+        result = vedette("demo", "--exist-ok", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "is in use" in result.stderr
+    assert (train / "results.csv").read_text() == "theirs"

@@ -99,6 +99,16 @@ def test_targets_lie_where_their_boxes_are_in_the_frame(index: SplitIndex) -> No
     assert true.labelled is None
 
 
+def test_an_unknown_background_is_ignored_as_in_training(index: SplitIndex) -> None:
+    """The whole picture, not the padding of its frame."""
+    unknown = replace(index, background_unknown=np.ones(len(index), np.bool_))
+    wide = LetterboxPolicy(size_hw=(64, 128), stride=32, shape="square")
+    known, found = validation_targets(index, [1, 0], wide), validation_targets(unknown, [1, 0], wide)
+    np.testing.assert_array_equal(found.targets, known.targets)
+    assert len(known.ignored) == 0
+    np.testing.assert_allclose(found.ignored, [[0, 0, 0.5, 0.5, 0.5, 1], [1, 0, 0.5, 0.5, 0.5, 1]])
+
+
 def test_without_pictures_there_is_no_loss(index: SplitIndex, detector: Detector) -> None:
     meter = LossMeter(_loss(detector), WatchedBackend(detector), index, LETTERBOX)
     meter.add([])

@@ -138,7 +138,12 @@ def _data(config: DemoConfig, folder: Path, console: Console) -> tuple[str, tupl
 
 
 def _empty(folder: Path) -> None:
-    """Remove what an earlier demonstration left in a folder that is used again."""
+    """Remove what an earlier demonstration left in a folder that is used again; not while one is at it."""
+    from vedette.train.folder.run_lock import run_lock
+
+    if (folder / "train").is_dir():
+        with run_lock(folder / "train"):
+            pass  # refused if another process trains in it; on Windows a locked file could not be removed
     for name in ("data", "train", "val", "detect"):
         shutil.rmtree(folder / name, ignore_errors=True)
 

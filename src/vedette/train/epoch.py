@@ -168,7 +168,9 @@ def _optimizer_step(rules: StepRules, state: TrainState, pictures: list[int]) ->
         # The forward pass has already mixed the bad batch into the statistics of the normalization layers.
         state.buffers.put_back(state.model)
         progress.skipped_steps += 1
-        progress.skipped_in_a_row += 1
+        # A scaled loss that overflows is the scale's fault until the scale is down to nothing.
+        if not state.scaler.is_enabled() or state.scaler.get_scale() <= 1.0:
+            progress.skipped_in_a_row += 1
         if progress.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise DivergedError(
                 f"gradients were not finite {MAX_SKIPPED_IN_A_ROW} times in a row, last at iteration "

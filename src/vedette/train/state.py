@@ -60,6 +60,7 @@ class Progress:
     skipped_steps: int = 0
     """Optimizer steps left out because a gradient was not finite."""
     skipped_in_a_row: int = 0
+    """The last of them, without those that only lowered the scale of the loss."""
     seconds: float = 0.0
     """Time spent, over all parts of an interrupted run."""
     best_fitness: float = -1.0

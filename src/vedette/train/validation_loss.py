@@ -126,14 +126,26 @@ def validation_targets(
     for number, position in enumerate(positions):
         labels = index.labels(position)
         height, width = index.sizes_hw[position].tolist()
-        rows, kept = _rows(number, labels, letterbox.place((height, width)))
+        placement = letterbox.place((height, width))
+        rows, kept = _rows(number, labels, placement)
         silent = labels.ignored[kept]
         targets.append(rows[~silent])
         ignored.append(rows[silent])
+        if labels.background_unknown:
+            ignored.append(_whole_picture(number, placement))
         if labels.labelled is not None:
             labelled.append(np.repeat(labels.labelled[None], len(targets[-1]), axis=0))
     partly = np.concatenate(labelled) if index.partly_labelled else None
     return ValidationTargets(np.concatenate(targets), np.concatenate(ignored), partly)
+
+
+def _whole_picture(number: int, placement: Letterbox) -> FloatArray:
+    """The row of an ignored box that covers all of a picture, as in training."""
+    height, width = placement.frame_hw
+    frame = placement.boxes_to_frame(np.array([[0.0, 0.0, placement.source_hw[1], placement.source_hw[0]]]))
+    box = xyxy_to_cxcywh(frame / np.array([width, height, width, height]))
+    row: FloatArray = np.concatenate([[[number, 0.0]], box], axis=1).astype(np.float32)
+    return row
 
 
 def _rows(number: int, labels: PictureLabels, placement: Letterbox) -> tuple[FloatArray, BoolArray]:
