@@ -92,7 +92,7 @@ def open_folder(folder: Path) -> FolderIndex:
 def plain_way() -> object:
     """Samples by the twins: a canvas of twice the size, one warp of it, look-up tables for colour."""
 
-    def compose(*arguments: object) -> mosaic.Composed:
+    def compose(*arguments: object, **_: object) -> mosaic.Composed:
         return mosaic.Composed(mosaic.plain_compose(*arguments[:4]), [])  # type: ignore[arg-type]
 
     def jitter(*arguments: object, **_: object) -> np.ndarray:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.export.exported_files import ExportedFiles
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"
@@ -80,3 +84,14 @@ def data_dir() -> Path:
     pytest.skip(
         "no real data sets: set VEDETTE_DATA_DIR to the folder that holds bccd, wind-turbines, voc2007"
     )
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> ExportedFiles:
+    """Exported files of a small detector, shared by all test processes of a run."""
+    from tests.export.exported_files import ExportedFiles
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exports"
+    folder.mkdir(exist_ok=True)
+    return ExportedFiles(folder)

@@ -193,7 +193,7 @@ def test_fast_samples_equal_plain_ones(hyperparameters, monkeypatch):
     """
     fast = [make(hyperparameters, (96, 128), position=position) for position in range(12)]
 
-    def plain(pictures, choice, canvas_hw, output_hw, *_):
+    def plain(pictures, choice, canvas_hw, output_hw, *_, **__):
         image = plain_compose(pictures, choice, canvas_hw, output_hw)
         return Composed(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), [])
 

@@ -24,5 +24,12 @@ def test_contrast_is_that_of_wcag() -> None:
     assert round(colours.contrast((119, 119, 119), colours.WHITE), 2) == 4.48
 
 
+def test_tracks_have_the_colours_of_classes_from_one_on_and_grey_without() -> None:
+    assert [colours.track_colour(number) for number in (1, 2, 22)] == [
+        colours.class_colour(number) for number in (0, 1, 0)
+    ]
+    assert colours.track_colour(-1) == colours.GREY
+
+
 def test_hexadecimal() -> None:
     assert colours.hexadecimal(colours.BLUE) == "#0072b2"

@@ -58,6 +58,25 @@ def test_chosen_boxes_keep_the_rest():
     assert (len(one), one.path, one.class_ids.tolist()) == (1, "a.jpg", [0])
 
 
+def test_track_ids_go_wherever_the_boxes_go():
+    tracked = found(track_ids=np.array([7, -1]))
+    assert [record["track_id"] for record in tracked.records()] == [7, None]
+    assert json.loads(tracked.to_json())["detections"] == tracked.records()
+    assert [record.get("track_id", "none") for record in tracked.to_coco(1)] == [7, "none"]
+    assert tracked.chosen(np.array([1, 0])).track_ids.tolist() == [-1, 7]
+    assert tracked.chosen(np.array([True, False])).track_ids.tolist() == [7]
+    assert "track_id" not in found().records()[0]
+    assert found().chosen(np.array([0])).track_ids is None
+
+
+def test_a_picture_of_a_video_keeps_its_number_and_time():
+    moving = found(frame_index=12, time_ms=480.5)
+    content = json.loads(moving.to_json())
+    assert (content["frame_index"], content["time_ms"]) == (12, 480.5)
+    assert moving.chosen(np.array([0])).frame_index == 12
+    assert "frame_index" not in json.loads(found().to_json())
+
+
 @pytest.mark.skipif("supervision" in sys.modules, reason="supervision is already imported")
 def test_supervision_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
@@ -71,7 +90,7 @@ def test_supervision_gets_its_arrays(tmp_path):
         "from dataclasses import dataclass\n"
         "@dataclass(kw_only=True)\n"
         "class Detections:\n"
-        "    xyxy: object\n    confidence: object\n    class_id: object\n    data: dict\n"
+        "    xyxy: object\n    confidence: object\n    class_id: object\n    tracker_id: object\n    data: dict\n"
     )
     code = (
         "import numpy as np, sys\n"
@@ -79,7 +98,8 @@ def test_supervision_gets_its_arrays(tmp_path):
         "assert 'supervision' not in sys.modules\n"
         "made = found().to_supervision()\n"
         "assert made.xyxy.shape == (2, 4) and made.confidence.shape == (2,)\n"
-        "assert made.class_id.tolist() == [1, 0]\n"
+        "assert made.class_id.tolist() == [1, 0] and made.tracker_id is None\n"
+        "assert found(track_ids=np.array([4, -1])).to_supervision().tracker_id.tolist() == [4, -1]\n"
         "assert made.data['class_name'].tolist() == ['do\\ng', 'cat']\n"
         "empty = found(boxes_xyxy_px=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32),\n"
         "              class_ids=np.zeros(0, np.int64)).to_supervision()\n"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import io
 import os
 import re
 from pathlib import Path
@@ -10,14 +13,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image as Pillow
 
+from tests.checkpoint.legacy.bytewise import write_release
+from tests.checkpoint.legacy.published import settings_of
 from tests.conftest import REPOSITORY
+from tests.flow.conftest import draw_rectangles
 from tests.model.lively import lively_detector
 from vedette.checkpoint.deployable import save_detector
+from vedette.cli.app import COMMANDS, main
+from vedette.config.train import TrainConfig
 from vedette.core.letterbox import LetterboxPolicy
+from vedette.data.description import DatasetDescription, load_description
 from vedette.errors import VedetteError
 from vedette.hub.entry_points import load
+from vedette.model.releases import architecture
+from vedette.model.rows import Architecture
 
 GUIDE = (REPOSITORY / "docs" / "from-yolov5.md").read_text(encoding="utf-8")
 CLAIMS = re.findall(r"^\|(.*?)\|(.*?)\| `(.*)` \|$", GUIDE, re.MULTILINE)
@@ -27,6 +39,34 @@ def _fails(call: Any, text: str) -> bool:
     with pytest.raises(VedetteError) as caught:
         call()
     return text in str(caught.value)
+
+
+def _says(*arguments: str) -> str:
+    """What the command line says to something it refuses."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        assert main(list(arguments)) == 2
+    return said.getvalue()
+
+
+def _describe(*lines: str) -> DatasetDescription:
+    Path("lines.yaml").write_text("\n".join(lines), encoding="utf-8")
+    return load_description("lines.yaml")
+
+
+def _table(**changes: Any) -> Architecture:
+    chosen = settings_of(architecture("tiny"))
+    Path("table.yaml").write_text(yaml.safe_dump({**chosen, **changes}), encoding="utf-8")
+    return architecture("table.yaml")
+
+
+def _trained(folder: Path) -> Path:
+    """The folder of a finished training; its data set is in ``set``."""
+    (folder / "set").mkdir()
+    data = draw_rectangles(folder / "set", train=6, val=4, size=64)
+    arguments = f"--data {data} --cfg tiny --epochs 2 --img 64 --batch 2 --workers 0 --device cpu --threads 1"
+    assert main(["train", *arguments.split()]) == 0
+    return folder / "runs" / "train" / "exp"
 
 
 def _same_weights(first: torch.nn.Module, second: torch.nn.Module) -> bool:
@@ -55,8 +95,23 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def hub(name: str, **options: Any) -> Any:
         return load(name, **{"device": "cpu", **options})
 
+    old = write_release(folder / "old.pt", lively_detector(), names=list(names))
+    (folder / "images").mkdir()
+    (folder / "list.txt").write_text("one.png\n", encoding="utf-8")
+    run = _trained(folder)
     model = hub("custom", path=weights)
     yield {
+        "old": str(old),
+        "run": run,
+        "plots": {path.name for path in (run / "plots").iterdir()},
+        "columns": (run / "results.csv").read_text("utf-8").splitlines()[0].split(","),
+        "commands": COMMANDS,
+        "train_settings": TrainConfig.model_fields,
+        "says": _says,
+        "describe": _describe,
+        "table": _table,
+        "inspect": inspect,
+        "yaml": yaml,
         "hub": hub,
         "weights": weights,
         "model": model,
@@ -80,8 +135,8 @@ def test_the_tables_are_read_whole() -> None:
     """A line that lost its last column would not be tested."""
     lines = [line for line in GUIDE.splitlines() if line.startswith("| ")]
     headings = GUIDE.count("| Published | Here | True here |")
-    assert headings == 4
-    assert len(CLAIMS) == len(lines) - headings > 40
+    assert headings == 8
+    assert len(CLAIMS) == len(lines) - headings > 90
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: re.sub(r"[^\w ]", "", claim[0])[:40])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,88 +13,126 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from tests.checkpoint.legacy.bytewise import write_release
 from tests.conftest import REPOSITORY
 from tests.model.lively import lively_detector
-from vedette.checkpoint.deployable import save_detector
+from vedette.checkpoint.deployable import load_detector, save_detector
 from vedette.core.letterbox import LetterboxPolicy
 
-OLD_SCRIPT = """
-import sys
-from pathlib import Path
-import numpy as np
-import torch
-from PIL import Image
+SCRIPT = REPOSITORY / "tests" / "flow" / "old_script.py"
+NAMES = ("person", "car", "dog")
 
-assert 'vedette' not in sys.modules
-model = torch.hub.load(sys.argv[1], 'custom', path=sys.argv[2], source='local')
-model.conf = 0.3
-model.iou = 0.45
-model.max_det = 20
-model.classes = None
-model.eval()
+NO_SOCKETS = """
+import socket
 
-im1 = Image.open('street.jpg')
-im2 = np.asarray(im1)[..., ::-1].copy()[:, :, ::-1]   # OpenCV and back
-grey = np.asarray(im1.convert('L'))
-results = model(['street.jpg', Path('street.jpg'), im1, im2, grey], size=128)
-results.print()
-results.save()
-crops = results.crop(save=True)
-table = results.pandas().xyxy[0]
-assert len(results) == 5 and len(table) == len(results.xyxy[0]) > 0
-assert torch.equal(results.xyxy[0], results.xyxy[2])
-assert set(table.name) <= set(model.names.values())
-assert len(crops) == sum(len(found) for found in results.xyxy)
-for im in results.render():
-    assert im.shape == (96, 128, 3)
-for single in results.tolist():
-    for *box, conf, cls in single.xyxy[0].tolist():
-        assert 0.3 < conf <= 1 and model.names[int(cls)]
-json_text = table.to_json(orient='records')
-assert json_text.startswith('[{"xmin":')
-print(sys.modules['vedette'].__file__)
+def _refuse(*_arguments, **_options):
+    raise RuntimeError("the network is cut")
+
+socket.socket.__init__ = socket.getaddrinfo = _refuse
 """
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a picture, weights of ours and a checkpoint of v4.0; and what cuts the network."""
     folder = tmp_path_factory.mktemp("elsewhere")
     picture = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     Pillow.fromarray(picture).save(folder / "street.jpg")
     save_detector(
         folder / "best.safetensors",
         lively_detector(),
-        class_names=("person", "car", "dog"),
+        class_names=NAMES,
         letterbox=LetterboxPolicy(),
         metadata={},
     )
+    write_release(folder / "best.pt", lively_detector(), names=list(NAMES))
+    (folder / "cut").mkdir()
+    (folder / "cut" / "sitecustomize.py").write_text(NO_SOCKETS, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository at another place, and not quite the same: files it imports are said to be of 320 pixels."""
+    folder = tmp_path_factory.mktemp("copied") / "repository"
+    ignored = shutil.ignore_patterns("__pycache__", "*.safetensors")
+    shutil.copytree(REPOSITORY / "src", folder / "src", ignore=ignored)
+    shutil.copy(REPOSITORY / "hubconf.py", folder)
+    child = folder / "src" / "vedette" / "checkpoint" / "legacy" / "child.py"
+    text = child.read_text(encoding="utf-8")
+    changed = text.replace("DEFAULT_IMAGE_SIZE = 640", "DEFAULT_IMAGE_SIZE = 320")
+    assert changed != text
+    child.write_text(changed, encoding="utf-8")
     return folder
 
 
 def _python(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", *arguments],
+        [*_own_network(), sys.executable, "-W", "error::UserWarning", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         env={**os.environ, **environment},
         check=False,
     )
 
 
-def test_an_old_script_runs_unchanged(work: Path) -> None:
-    pytest.importorskip("pandas", reason="the extra 'pandas' is not installed")
-    done = _python(work, "-c", OLD_SCRIPT, str(REPOSITORY), "best.safetensors")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+@functools.cache
+def _own_network() -> tuple[str, ...]:
+    """What puts a process where there is no network at all, if this system can."""
+    prefix = ("unshare", "--map-root-user", "--net")
+    if sys.platform != "linux" or shutil.which("unshare") is None:
+        return ()
+    return (
+        prefix if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0 else ()
+    )
+
+
+def _without_network(work: Path) -> dict[str, str]:
+    """No socket can be made, not even to this machine."""
+    return {"PYTHONPATH": str(work / "cut")}
+
+
+def _check_output(stdout: str, repository: Path) -> None:
+    lines = stdout.splitlines()
     assert lines[0].startswith("tiny (v4.0): 25 layers")
-    assert lines[1].startswith("image 1/5: 96x128 ")
-    assert lines[6].startswith("Speed: ")
+    assert lines[1].startswith("image 1/6: 96x128 ")
+    assert lines[7].startswith("Speed: ")
     # The folder that was given, not a package that happens to be installed.
-    assert Path(lines[-1]).is_relative_to(REPOSITORY / "src")
-    assert len(list((work / "runs/detect/exp").glob("*.jpg"))) == 5
+    assert Path(lines[-1]).is_relative_to(repository / "src")
+
+
+def test_an_old_script_runs_unchanged(work: Path, copied: Path) -> None:
+    """In the folder of the pictures, with a repository that lies elsewhere, and a checkpoint of v4.0."""
+    pytest.importorskip("pandas", reason="the extra 'pandas' is not installed")
+    cut = _without_network(work)
+    cache = work / "cache"
+    done = _python(work, str(SCRIPT), str(copied), "best.pt", VEDETTE_CACHE_DIR=str(cache), **cut)
+    assert done.returncode == 0, done.stderr
+    _check_output(done.stdout, copied)
+    assert len(list((work / "runs/detect/exp").glob("*.jpg"))) == 6
     assert list((work / "runs/detect/exp2/crops").rglob("*.jpg"))
+    (converted,) = (cache / "imported").iterdir()
+    # The process that reads the checkpoint, too, is of the folder that was given.
+    assert load_detector(converted).letterbox.size_hw == (320, 320)
+
+
+def test_the_repository_may_be_the_working_directory(work: Path, copied: Path) -> None:
+    """``torch.hub.load('.', 'custom', path=..., source='local')``."""
+    pytest.importorskip("pandas", reason="the extra 'pandas' is not installed")
+    shutil.copy(work / "street.jpg", copied)
+    weights = str(work / "best.safetensors")
+    done = _python(copied, str(SCRIPT), ".", weights, **_without_network(work))
+    assert done.returncode == 0, done.stderr
+    _check_output(done.stdout, copied)
+
+
+def test_the_network_is_cut_in_these_tests(work: Path) -> None:
+    """The negative control."""
+    code = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')"
+    done = _python(work, "-c", code, **_without_network(work))
+    assert "the network is cut" in done.stderr
 
 
 def test_published_names_say_that_there_are_no_weights(work: Path) -> None:
@@ -103,7 +143,7 @@ def test_published_names_say_that_there_are_no_weights(work: Path) -> None:
         "print(model.nc, model.yaml['release'])\n"
         "torch.hub.load(sys.argv[1], 'yolov5s', source='local')\n"
     )
-    done = _python(work, "-c", code, str(REPOSITORY))
+    done = _python(work, "-c", code, str(REPOSITORY), **_without_network(work))
     assert done.stdout == "2 v7.0\n", done.stderr
     assert done.returncode == 1
     assert "vedette ships none of these weights and downloads nothing" in done.stderr

@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vedette.core.colours import class_colour
+from vedette.core.colours import GREY, class_colour, track_colour
 from vedette.core.types import Detections
 from vedette.errors import UsageError
 from vedette.infer.draw import DrawStyle, draw_detections
+from vedette.infer.tracking.trails import Trail
 
 NAMES = ("person", "dog", "猫", "bad\nname\x1b[31m", "emoji 🐑", "x" * 500)
 NO_LABELS = DrawStyle(line_width=2, labels=False)
@@ -127,3 +130,36 @@ def test_any_boxes_on_any_picture(height, width, corners):
     drawn = draw_detections(grey((height, width)), found(boxes, size_hw=(height, width)))
     assert drawn.shape == (height, width, 3)
     assert drawn.dtype == np.uint8
+
+
+def test_tracked_boxes_have_the_colour_of_their_track():
+    boxes = found([[10, 10, 50, 50], [60, 10, 100, 50], [110, 10, 150, 50]], class_ids=[0, 0, 0])
+    drawn = draw_detections(grey(), replace(boxes, track_ids=np.array([2, 5, -1])), NO_LABELS)
+    corners = [tuple(drawn[10, x].tolist()) for x in (30, 80, 130)]
+    assert corners == [track_colour(2), track_colour(5), GREY]
+
+
+def test_labels_tell_tracks_apart():
+    """The same box drawn as track 1 and as track 22, which have one colour, differs in its label alone."""
+    box = found([[40, 60, 140, 110]])
+    first, other, without = (
+        draw_detections(grey(), replace(box, track_ids=np.array([number]))) for number in (1, 22, -1)
+    )
+    where = np.nonzero((first != other).any(axis=2))
+    assert len(where[0]) > 20
+    assert where[0].max() < 61
+    plain = draw_detections(grey(), box)
+    label = (first != grey()).any(axis=2)[:59].sum()
+    assert label > (plain != grey()).any(axis=2)[:59].sum()
+    assert (without == GREY).all(axis=2).sum() > 300
+
+
+def test_trails_lie_below_boxes():
+    boxes = replace(found([[60, 40, 100, 80]]), track_ids=np.array([3]))
+    trail = Trail(3, np.array([[10, 60], [40, 60], [80, 60]], dtype=np.float32))
+    image = grey()
+    drawn = draw_detections(image, boxes, NO_LABELS, trails=[trail])
+    np.testing.assert_array_equal(image, grey())
+    assert [tuple(drawn[60, x].tolist()) for x in (20, 70)] == [track_colour(3)] * 2
+    without = draw_detections(image, boxes, NO_LABELS)
+    np.testing.assert_array_equal(drawn[38:43, 58:102], without[38:43, 58:102])

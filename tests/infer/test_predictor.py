@@ -1,7 +1,4 @@
-import json
-import logging
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +11,8 @@ from vedette.core.nms import NmsSettings
 from vedette.errors import CheckpointError, ModelError, UsageError
 from vedette.infer.backends.pytorch import TorchBackend
 from vedette.infer.outputs import DecodedOutputs
-from vedette.infer.predictor import Predictor, fit_to_strides
+from vedette.infer.predictor import Predictor
 from vedette.model.detector import build_detector
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "training" / "13-paths.json"
 
 # Batched and single runs may take different convolution kernels, which sum in another order.
 BATCH_TOLERANCE_PX = 1e-3
@@ -146,26 +141,6 @@ def test_settings_change_a_copy_that_shares_the_network(tiny):
     (image,) = noise((96, 128))
     assert len(strict.predict([image])[0]) == 0
     assert len(tiny.predict([image])[0]) > 0
-
-
-def test_golden_13_size_is_raised_to_the_stride():
-    case = next(case for case in json.loads(GOLDEN.read_text())["cases"] if case["id"] == "T13.4")
-    for (size, stride), expected in zip(case["input"], case["expected"], strict=True):
-        policy = fit_to_strides(LetterboxPolicy(size_hw=(size, 640), stride=32), (8, 16, stride))
-        assert policy.size_hw == (expected, 640)
-
-
-def test_raised_size_is_logged(caplog):
-    with caplog.at_level(logging.WARNING, logger="vedette.infer.predictor"):
-        fit_to_strides(LetterboxPolicy(size_hw=(100, 128)), (8, 16, 32))
-        fit_to_strides(LetterboxPolicy(size_hw=(96, 128)), (8, 16, 32))
-    assert caplog.messages == ["image size 100x128 is raised to 128x128, multiples of the stride 32"]
-
-
-def test_minimal_padding_follows_the_largest_stride():
-    policy = fit_to_strides(LetterboxPolicy(size_hw=(640, 640), stride=32, shape="minimal"), (8, 16, 32, 64))
-    assert policy.stride == 64
-    assert policy.place((400, 640)).frame_hw == (448, 640)
 
 
 def test_features_are_those_of_the_detector_for_frames_of_any_size(tiny, detector):

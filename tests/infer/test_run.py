@@ -1,6 +1,8 @@
 import hashlib
 import json
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import torch
 from PIL import Image as Pillow
 
 from tests.infer.colour_backend import NAMES, ColourBackend, colour_predictor, picture
+from tests.infer.video.clips import VARIABLE_MS, cut, noise, write_clip
 from vedette.checkpoint.deployable import save_detector
 from vedette.config.detect import DetectConfig
 from vedette.core.letterbox import LetterboxPolicy
@@ -214,10 +217,11 @@ def write_hostile_folder(folder):
         "bomb.png": (png_header(30_000, 30_000), {"too-large"}),
         "thin.png": (png_header(40_000, 10), {"bad-aspect"}),
         "page.gif.jpg": (b"GIF89a" + bytes(40), {"unsupported-format", "not-an-image"}),
+        "clip.mp4": (b"", {None}),
     }
     for name, (data, _) in failing.items():
         (folder / name).write_bytes(data)
-    (folder / "clip.mp4").write_bytes(b"")
+    (folder / "notes.pdf").write_bytes(b"")
     return with_box, {name: kinds for name, (_, kinds) in failing.items()}
 
 
@@ -241,14 +245,14 @@ def test_hostile_folder(tmp_path, batch_size):
         assert found[name]["detections"] == [], name
     assert found["one.png"]["size_hw"] == [1, 1]
     for name, kinds in failing.items():
-        assert found[name]["error_kind"] in kinds, name
+        assert found[name].get("error_kind") in kinds, name
         assert found[name]["error"], name
 
     assert summary.pictures == len(found)
     assert summary.failed == len(failing)
     assert {Path(path).name for path, _ in summary.failures} == set(failing)
     assert summary.detections == len(with_box)
-    assert [Path(entry.path).name for entry in summary.skipped] == ["clip.mp4"]
+    assert [Path(entry.path).name for entry in summary.skipped] == ["notes.pdf"]
     assert summary.exit_code == 1
     # A drawn picture for each that could be read; the input is as it was.
     assert len([path for path in summary.folder.iterdir() if path.is_file()]) == len(with_box) + 3 + 2
@@ -297,3 +301,175 @@ def test_threads_are_as_before_afterwards(tmp_path, pictures):
     detect(config(str(pictures), tmp_path, nosave=True, threads=before + 1), predictor=predictor)
     assert predictor.backend.threads == before + 1
     assert torch.get_num_threads() == before
+
+
+EVENT = 9
+"""From this picture of the clip on there is something to see."""
+
+
+def appearing(number):
+    return picture(SIZE_HW, red=RED if number >= EVENT else None)
+
+
+def lines(folder):
+    return [
+        json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "opencv"])
+def test_the_time_of_an_event_in_a_clip_of_variable_rate(tmp_path, monkeypatch, decoder):
+    """Also where the published rule, number of the picture over the rate of the clip, is far off."""
+    monkeypatch.setattr("vedette.infer.video.reader.pyav_is_installed", lambda: decoder == "pyav")
+    path = write_clip(tmp_path / "clip.mp4", VARIABLE_MS, appearing, "mpeg4")
+    summary = detect(config(str(path), tmp_path, save_json=True, nosave=True), predictor=colour_predictor())
+    first = next(line for line in lines(summary.folder) if line["detections"])
+    before, after = VARIABLE_MS[EVENT - 1], VARIABLE_MS[EVENT + 1]
+    assert before < first["time_ms"] < after
+    assert first["time_ms"] == pytest.approx(VARIABLE_MS[EVENT], abs=1)
+    assert first["frame_index"] == EVENT
+    by_rate = EVENT * VARIABLE_MS[-1] / (len(VARIABLE_MS) - 1)
+    assert not before <= by_rate <= after
+
+
+def test_all_that_can_be_written_of_a_video(tmp_path):
+    (tmp_path / "in").mkdir()
+    path = write_clip(tmp_path / "in" / "clip.mp4", VARIABLE_MS, appearing, "mpeg4")
+    flags = dict.fromkeys(("save_txt", "save_conf", "save_json", "save_csv", "save_coco", "save_crop"), True)
+    summary = detect(config(str(path), tmp_path, vid_stride=3, **flags), predictor=colour_predictor())
+    written = sorted(path.relative_to(summary.folder).as_posix() for path in summary.folder.rglob("*.*"))
+    assert written == [
+        "clip.webm", "crops/red/clip_10_1.jpg", "crops/red/clip_13_1.jpg", "detect.yaml",
+        "labels/clip_10.txt", "labels/clip_13.txt",
+        "predictions.csv", "predictions.jsonl", "predictions_coco.json",
+    ]  # fmt: skip
+    assert (summary.pictures, summary.detections, summary.failed, summary.exit_code) == (5, 2, 0, 0)
+    assert [line["frame_index"] for line in lines(summary.folder)] == [0, 3, 6, 9, 12]
+    assert len((summary.folder / "predictions.csv").read_text().splitlines()) == 3
+
+
+def test_a_damaged_video_is_a_failure_of_its_own(tmp_path):
+    (tmp_path / "in").mkdir()
+    path = write_clip(tmp_path / "in" / "cut.webm", [100 * number for number in range(30)], noise)
+    cut(path, 0.5)
+    write_clip(tmp_path / "in" / "good.webm", VARIABLE_MS, appearing)
+    summary = detect(config(str(tmp_path / "in"), tmp_path, save_json=True), predictor=colour_predictor())
+    ((failed, reason),) = summary.failures
+    assert (Path(failed).name, summary.exit_code) == ("cut.webm", 1)
+    assert "the file is cut off or damaged; copy it again" in reason
+    (record,) = [line for line in lines(summary.folder) if "event" in line]
+    assert record["event"] == "ended"
+    assert Path(record["path"]).name == "cut.webm"
+    assert "cut off" in record["error"]
+    summary = detect(config(str(path), tmp_path, nosave=True), predictor=colour_predictor())
+    assert summary.exit_code == 1, "some pictures could be read"
+    path.write_bytes(b"no video")
+    summary = detect(config(str(path), tmp_path, nosave=True), predictor=colour_predictor())
+    assert (summary.pictures, summary.failed, summary.exit_code) == (1, 1, 2)
+
+
+def test_progress_tells_of_videos(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", VARIABLE_MS, appearing, "mpeg4")
+    seen = []
+    chosen = config(str(path), tmp_path, nosave=True, vid_stride=9)
+    detect(
+        chosen,
+        predictor=colour_predictor(),
+        progress=lambda result, number, total: seen.append((describe(result), total)),
+    )
+    name = path.as_posix()
+    assert seen == [
+        (f"{name}: opened", None),
+        (f"{name} picture 0 at 0.000 s: 60x80 nothing found", None),
+        (f"{name} picture 9 at 1.510 s: 60x80 1 red", None),
+        (f"{name}: ended after 2 pictures", None),
+    ]
+
+
+def test_a_folder_may_be_named_outright(tmp_path, pictures):
+    target = tmp_path / "somewhere" / "output"
+    for _ in range(2):
+        summary = detect(
+            config(str(pictures), tmp_path, project="runs/detect", output=str(target)),
+            predictor=colour_predictor(),
+        )
+        assert summary.folder == target
+    assert (target / "a.png").exists()
+    with pytest.raises(UsageError, match="holds pictures of the source"):
+        detect(
+            config(str(pictures), tmp_path, project="runs/detect", output=str(pictures)),
+            predictor=colour_predictor(),
+        )
+
+
+def test_results_never_land_beside_a_video(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4", [0, 40], appearing, "mpeg4")
+    with pytest.raises(UsageError, match="holds pictures of the source"):
+        detect(
+            config(str(path), tmp_path, project="runs/detect", output=str(tmp_path)),
+            predictor=colour_predictor(),
+        )
+
+
+def test_old_flags_are_explained(tmp_path, pictures, caplog):
+    detect(config(str(pictures), tmp_path, nosave=True, update=True, dnn=True), predictor=colour_predictor())
+    assert "nothing is fetched or rewritten; `vedette import old.pt`" in caplog.messages[0]
+    assert "the file of the weights says what runs it" in caplog.messages[1]
+
+
+def test_a_window_where_there_is_none_is_refused_before_anything_is_done(tmp_path, pictures, monkeypatch):
+    monkeypatch.setattr("cv2.getBuildInformation", lambda: "  GUI:                           NONE\n")
+    with pytest.raises(UsageError, match="--view-img: the installed OpenCV is the headless one"):
+        detect(config(str(pictures), tmp_path, view_img=True), predictor=colour_predictor())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_q_in_the_window_ends_the_run_and_keeps_what_was_found(tmp_path, pictures, monkeypatch):
+    shown, keys = [], iter([-1, ord("q")])
+    monkeypatch.setattr("cv2.getBuildInformation", lambda: "  GUI:                           QT5\n")
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("cv2.imshow", lambda title, image: shown.append((title, image.shape)))
+    monkeypatch.setattr("cv2.waitKey", lambda _: next(keys))
+    monkeypatch.setattr("cv2.destroyAllWindows", lambda: shown.append("closed"))
+    chosen = config(str(pictures), tmp_path, view_img=True, batch_size=1)
+    summary = detect(chosen, predictor=colour_predictor())
+    assert shown == [("vedette", (60, 80, 3)), ("vedette", (60, 80, 3)), "closed"]
+    assert (summary.pictures, summary.exit_code) == (2, 0)
+    assert (summary.folder / "b.png").exists()
+
+
+def test_passwords_of_addresses_are_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("vedette.infer.video.live.FIRST_PAUSE_S", 0.001)
+    chosen = config("rtsp://admin:geheim@127.0.0.1:1/x", tmp_path, save_json=True, stream_retries=0)
+    summary = detect(chosen, predictor=colour_predictor())
+    assert summary.exit_code == 2
+    written = b"".join(path.read_bytes() for path in summary.folder.rglob("*") if path.is_file())
+    assert b"rtsp://***@127.0.0.1:1/x" in written
+    assert b"geheim" not in written
+    assert "geheim" not in str(summary)
+
+
+def test_ctrl_c_ends_pictures_at_once_and_streams_in_order(tmp_path, pictures, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        detect(config(str(pictures), tmp_path), predictor=colour_predictor(), progress=interrupted)
+    monkeypatch.setattr("vedette.infer.video.live.FIRST_PAUSE_S", 0.001)
+    chosen = config("rtsp://127.0.0.1:1/x", tmp_path, save_coco=True, stream_retries=-1)
+    summary = detect(chosen, predictor=colour_predictor(), progress=interrupted)
+    assert (summary.interrupted, summary.exit_code) == (True, 130)
+    assert json.loads((summary.folder / "predictions_coco.json").read_text()) == []
+
+
+def test_detection_starts_without_torch():
+    """The command is to run where another runtime is installed and PyTorch is not."""
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import vedette.infer.run, vedette.infer.stream, vedette.infer.sources, vedette.infer.viewer\n"
+        "import vedette.infer.video.pyav, vedette.infer.video.opencv, vedette.infer.video.screen, vedette.cli.detect"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stderr

@@ -65,6 +65,7 @@ def test_folder_is_sorted_not_entered_and_nothing_is_dropped_unlisted(tmp_path):
         "c.webp",
         "d.mpo",
         "clip.mp4",
+        "another.MKV",
         "notes.pdf",
         "README",
         ".hidden.jpg",
@@ -73,9 +74,10 @@ def test_folder_is_sorted_not_entered_and_nothing_is_dropped_unlisted(tmp_path):
     source = open_source(tmp_path)
     assert names(source) == ["a.png", "b.JPG", "c.webp", "d.mpo"]
     reasons = {Path(entry.path).name: entry.reason for entry in source.skipped}
-    assert reasons.keys() == {"clip.mp4", "notes.pdf", "README", ".hidden.jpg", "sub"}
-    assert "video" in reasons["clip.mp4"]
+    assert reasons.keys() == {"notes.pdf", "README", ".hidden.jpg", "sub"}
     assert ".pdf" in reasons["notes.pdf"]
+    assert [Path(video.path).name for video in source.videos] == ["another.MKV", "clip.mp4"]
+    assert not any(video.live for video in source.videos)
 
 
 def test_paths_are_kept_as_given_with_forward_slashes(tmp_path, monkeypatch):
@@ -93,7 +95,7 @@ def test_glob_is_recursive_and_sorted(tmp_path):
     source = open_source(str(tmp_path / "**" / "*.*"))
     assert [item.path for item in source.items] == sorted(item.path for item in source.items)
     assert sorted(names(source)) == ["a.jpg", "b.jpg", "c.jpg"]
-    assert [Path(entry.path).name for entry in source.skipped] == ["movie.avi"]
+    assert [Path(video.path).name for video in source.videos] == ["movie.avi"]
 
 
 def test_existing_names_come_before_patterns_and_camera_numbers(tmp_path, monkeypatch):
@@ -123,23 +125,96 @@ def test_list_file_rules(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "rtsp://host/stream", "RTMP://host/x", "https://host/a.jpg", "http://h/v"]
+    ("text", "kind", "shown", "name"),
+    [
+        ("0", "camera", "0", "camera0"),
+        ("rtsp://admin:pw@host:554/stream/1", "stream", "rtsp://***@host:554/stream/1", "host_554_stream_1"),
+        ("RTMP://host/x", "stream", "RTMP://host/x", "host_x"),
+        ("rtsps://h/a.sdp", "stream", "rtsps://h/a.sdp", "h_a_sdp"),
+        ("screen 1", "screen", "screen 1", "screen_1"),
+    ],
 )
-def test_cameras_and_streams_are_refused_with_what_is_read(text):
-    with pytest.raises(UsageError, match="not read yet; give a picture, a folder, a glob"):
+def test_streams(text, kind, shown, name):
+    source = open_source(text)
+    (item,) = source.streams
+    assert (item.kind, item.path, item.file, item.address) == (kind, shown, Path(name), text)
+    assert item.live
+    assert not source.items
+    assert not source.videos
+
+
+def test_addresses_of_files_are_read_as_files():
+    source = open_source(["https://host/a%20b.JPG?token=abc", "http://host/clip.mp4"])
+    (picture,), (video,) = source.items, source.videos
+    assert (picture.path, picture.file.name) == ("https://host/a%20b.JPG?token=***", "a_b.JPG")
+    assert picture.address == "https://host/a%20b.JPG?token=abc"
+    assert (video.path, video.file.name, video.kind) == ("http://host/clip.mp4", "clip.mp4", "video")
+
+
+@pytest.mark.parametrize(
+    ("media_type", "kinds"),
+    [
+        ("image/jpeg", (1, 0, 0)),
+        ("video/mp4", (0, 1, 0)),
+        ("multipart/x-mixed-replace", (0, 0, 1)),
+        ("", (0, 0, 1)),
+    ],
+)
+def test_a_server_says_what_is_behind_an_address_without_a_suffix(monkeypatch, media_type, kinds):
+    asked = []
+    monkeypatch.setattr(
+        "vedette.infer.sources.media_type", lambda address: asked.append(address) or media_type
+    )
+    source = open_source("http://u:p@camera/now")
+    assert (len(source.items), len(source.videos), len(source.streams)) == kinds
+    assert asked == ["http://u:p@camera/now"]
+    open_source("rtsp://camera/now")
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("text", ["ftp://host/a.jpg", "file:///etc/passwd", "concat://a", "data://x"])
+def test_other_addresses_are_refused(text):
+    with pytest.raises(UsageError, match=r"addresses that begin with \w+:// are not read; give a picture"):
         open_source(text)
 
 
-def test_video_named_outright_is_refused(tmp_path):
-    touch(tmp_path, "clip.MP4")
-    with pytest.raises(UsageError, match="videos are not read yet"):
-        open_source(tmp_path / "clip.MP4")
+def test_lists_hold_paths_addresses_and_cameras(tmp_path):
+    touch(tmp_path, "a.jpg", "b.mp4", "7")
+    text = "a.jpg\nrtsp://u:p@host/1\n\n7\n8\nb.mp4\nhttps://host/c.png\nscreen 0\n"
+    for name in ("list.txt", "cams.streams"):
+        (tmp_path / name).write_text(text)
+        source = open_source(tmp_path / name)
+        assert names(source) == ["a.jpg", "c.png"]
+        assert [video.path for video in source.videos] == [(tmp_path / "b.mp4").as_posix()]
+        assert [item.path for item in source.streams] == ["rtsp://***@host/1", "8", "screen 0"]
+        assert [Path(entry.path).name for entry in source.skipped] == ["7"]
 
 
-def test_streams_in_a_list_are_refused_with_the_line(tmp_path):
-    (tmp_path / "list.txt").write_text("a.jpg\nrtsp://host/1\n")
-    with pytest.raises(UsageError, match=r"list\.txt:2: streams"):
+def test_lines_that_make_no_sense_are_refused_with_their_number(tmp_path):
+    (tmp_path / "list.txt").write_text("a.jpg\nftp://host/1\n")
+    with pytest.raises(UsageError, match=r"list\.txt:2: addresses that begin with ftp://"):
         open_source(tmp_path / "list.txt")
+    (tmp_path / "list.txt").write_text("a.jpg\n\nb\0.jpg\n")
+    with pytest.raises(UsageError, match=r"list\.txt:3: is no path"):
+        open_source(tmp_path / "list.txt")
+
+
+def test_two_streams_are_told_apart_though_they_look_alike():
+    source = open_source(["rtsp://a:1@host/x", "rtsp://b:2@host/x", "rtsp://host/y"])
+    assert [item.path for item in source.streams] == [
+        "rtsp://***@host/x",
+        "rtsp://***@host/x#2",
+        "rtsp://host/y",
+    ]
+
+
+def test_no_message_shows_a_password(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        open_source("ftp://admin:geheim@host/?token=geheim")
+    assert "geheim" not in str(caught.value)
+    with pytest.raises(DataError) as missing:
+        open_source([str(tmp_path / "*.jpg")])
+    assert "there is no picture and no video" in str(missing.value)
 
 
 @pytest.mark.parametrize(
@@ -160,8 +235,8 @@ def test_nothing_there(tmp_path):
         open_source("")
     with pytest.raises(DataError, match="there is no picture"):
         open_source([])
-    touch(tmp_path, "only.mp4", "b.pdf")
-    with pytest.raises(DataError, match=r"no picture among 2 entries .*b\.pdf: suffix \.pdf"):
+    touch(tmp_path, "b.pdf", "c")
+    with pytest.raises(DataError, match=r"no video among 2 entries .*b\.pdf: suffix \.pdf"):
         open_source(tmp_path)
 
 

@@ -7,9 +7,12 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.infer.colour_backend import colour_predictor, picture
+from tests.infer.video.clips import VARIABLE_MS, cut, noise, write_clip
 from vedette.data.images import ImageLimits
+from vedette.infer import stream as stream_module
 from vedette.infer.sources import SourceItem, open_source
-from vedette.infer.stream import StreamSettings, read_ahead, stream
+from vedette.infer.stream import StreamSettings, read_ahead, run_ahead, stream
+from vedette.infer.video.live import LiveSettings
 
 
 @pytest.fixture
@@ -74,8 +77,9 @@ def test_memory_does_not_grow_with_the_number_of_pictures():
 
     class Drawn:
         path = ""
+        frame_index = None
 
-        def load(self, _limits):
+        def load(self, _limits, _picture_format):
             image = picture((40, 40)).view(Tracked)
             alive.add(id(image))
             weakref.finalize(image, alive.discard, id(image))
@@ -112,3 +116,126 @@ def test_a_defect_of_ours_is_not_swallowed():
 
     with pytest.raises(ZeroDivisionError):
         list(read_ahead([1], load, workers=1, ahead=2))
+
+
+def moving(number):
+    """A red square that moves two pixels to the right from one picture to the next."""
+    return picture((60, 80), red=(2 * number, 10, 2 * number + 20, 40))
+
+
+@pytest.mark.parametrize("decoder", ["pyav", "opencv"])
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_a_video_gives_a_result_a_picture_between_two_events(tmp_path, decoder, batch_size):
+    source = open_source(write_clip(tmp_path / "clip.webm", VARIABLE_MS, moving))
+    settings = StreamSettings(batch_size=batch_size, decoder=decoder)
+    begin, *results, end = stream(source, colour_predictor(), settings)
+    assert (begin.event.kind, end.event.kind, end.event.frames, end.error) == ("opened", "ended", 15, None)
+    assert [result.item.frame_index for result in results] == list(range(15))
+    assert [result.item.time_ms for result in results] == pytest.approx(VARIABLE_MS, abs=1.0)
+    for number, result in enumerate(results):
+        found = result.detections
+        assert (found.frame_index, found.time_ms) == (result.item.frame_index, result.item.time_ms)
+        assert found.path == (tmp_path / "clip.webm").as_posix()
+        assert abs(found.boxes_xyxy_px[0, 0] - 2 * number) <= 3.0, "what is found belongs to its picture"
+
+
+def test_times_by_the_mean_rate_would_be_wrong_for_this_clip():
+    """The negative control of the test above: the clip has a rate that varies."""
+    mean = VARIABLE_MS[-1] / (len(VARIABLE_MS) - 1)
+    assert max(abs(number * mean - time_ms) for number, time_ms in enumerate(VARIABLE_MS)) > 400
+
+
+def test_pictures_come_first_then_videos_and_damage_is_of_one_video_only(tmp_path):
+    write_clip(tmp_path / "a.webm", [100 * number for number in range(30)], noise)
+    cut(tmp_path / "a.webm", 0.5)
+    write_clip(tmp_path / "b.webm", [0, 40, 80], moving)
+    (tmp_path / "c.webm").write_bytes(b"no video")
+    Pillow.fromarray(moving(0)).save(tmp_path / "z.png")
+    results = list(stream(open_source(tmp_path), colour_predictor(), StreamSettings(batch_size=4)))
+    order = [(result.item.file.name, result.event.kind if result.event else "") for result in results]
+    assert order[0] == ("z.png", "")
+    assert [entry for entry in order if entry[1]] == [
+        ("a.webm", "opened"), ("a.webm", "ended"), ("b.webm", "opened"), ("b.webm", "ended"), ("c.webm", "ended"),
+    ]  # fmt: skip
+    assert {result.item.file.name for result in results if result.error} == {"a.webm", "c.webm"}
+    assert sum(result.detections is not None for result in results if result.item.file.name == "b.webm") == 3
+
+
+def test_a_stride_is_for_videos_and_not_for_pictures(tmp_path):
+    write_clip(tmp_path / "b.webm", VARIABLE_MS, moving)
+    for name in ("x.png", "y.png"):
+        Pillow.fromarray(moving(0)).save(tmp_path / name)
+    settings = StreamSettings(live=LiveSettings(stride=7))
+    results = [
+        result for result in stream(open_source(tmp_path), colour_predictor(), settings) if result.detections
+    ]
+    assert [result.item.frame_index for result in results] == [None, None, 0, 7, 14]
+
+
+def test_leaving_a_video_early_leaves_no_thread(tmp_path):
+    before = set(threading.enumerate())
+    source = open_source(write_clip(tmp_path / "clip.webm", [10 * n for n in range(60)], moving))
+    results = stream(source, colour_predictor(), StreamSettings(batch_size=2))
+    for _ in range(4):
+        next(results)
+    results.close()
+    assert set(threading.enumerate()) == before
+
+
+def test_whose_times_they_are_is_said_once(tmp_path, caplog, monkeypatch):
+    source = open_source(write_clip(tmp_path / "clip.webm", VARIABLE_MS, moving))
+    list(stream(source, colour_predictor()))
+    assert caplog.messages == []
+    monkeypatch.setattr(stream_module, "pyav_is_installed", lambda: False)
+    list(stream(source, colour_predictor(), StreamSettings(decoder="opencv")))
+    (note,) = caplog.messages
+    assert "may be off in clips of variable frame rate; pip install 'vedette[video]'" in note
+    list(stream(open_source(tmp_path / "clip.webm").items, colour_predictor()))
+    assert len(caplog.messages) == 1
+
+
+def test_a_generator_is_run_ahead_but_not_further_than_asked():
+    produced = []
+
+    def values():
+        for number in range(100):
+            produced.append(number)
+            yield number
+
+    ahead = run_ahead(values(), 5)
+    assert next(ahead) == 0
+    deadline = time.monotonic() + 10
+    while len(produced) < 7 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)
+    assert produced == list(range(7)), "one handed out, five waiting, one in hand"
+    assert list(ahead) == list(range(1, 100))
+
+
+def test_an_error_of_a_generator_run_ahead_comes_out_in_its_place():
+    def values():
+        yield 1
+        raise ZeroDivisionError
+
+    ahead = run_ahead(values(), 5)
+    assert next(ahead) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(ahead)
+
+
+def test_a_generator_run_ahead_is_closed_when_nobody_wants_it_any_more():
+    closed = threading.Event()
+
+    def values():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.set()
+
+    before = set(threading.enumerate())
+    ahead = run_ahead(values(), 3)
+    next(ahead)
+    ahead.close()
+    assert closed.wait(10)
+    assert set(threading.enumerate()) == before

@@ -2,26 +2,28 @@ import csv
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pillow
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vedette.core.letterbox import rescale_boxes_yolov5
 from vedette.core.types import Detections
-from vedette.errors import ImageError, WriteError
-from vedette.infer.draw import DrawStyle
+from vedette.errors import DataError, ImageError, WriteError
 from vedette.infer.sources import SourceItem
 from vedette.infer.stream import PictureResult
+from vedette.infer.video.live import SourceEvent
 from vedette.infer.writers import (
     CSV_COLUMNS,
     OutputNames,
+    ResultNames,
     coco_writer,
     csv_writer,
     json_lines_writer,
-    picture_writer,
     text_writer,
     yolo_lines,
 )
@@ -181,8 +183,8 @@ def test_csv(tmp_path):
     with path.open(encoding="utf-8", newline="") as file:
         header, first, second = csv.reader(file)
     assert tuple(header) == CSV_COLUMNS
-    assert first == [
-        'in/a,"b".jpg', "1", "dog\\u000a\\u001b[31m", "0.875", "10.25", "20.5", "50.125", "60", "200", "100",
+    assert first[:12] == [
+        'in/a,"b".jpg', "1", "dog\\u000a\\u001b[31m", "0.875", "10.25", "20.5", "50.125", "60", "200", "100", "", "",
     ]  # fmt: skip
     assert second[1:4] == ["0", "cat", "0.5"]
 
@@ -223,32 +225,6 @@ def test_names_are_never_given_twice():
     assert taken == ["a.jpg", "a_2.jpg", "A_3.jpg", "a_2_2.jpg", "a_4.jpg", "é.jpg", "e\u0301_2.jpg"]
 
 
-def test_pictures_keep_their_names_and_none_is_lost(tmp_path, caplog):
-    image = np.full((100, 200, 3), 128, dtype=np.uint8)
-    with picture_writer(tmp_path, DrawStyle(labels=False)) as write:
-        for path in ("x/a.png", "y/a.png", "x/b.JPG", "x/c.webp", "x/d.bmp", "x/e.tif", "x/f.dng", "x/g"):
-            write(result(path, [BOX], image=image))
-        write(failure("x/h.png"))
-    found = sorted(path.name for path in tmp_path.iterdir())
-    assert found == ["a.png", "a_2.png", "b.JPG", "c.webp", "d.bmp", "e.tif", "f.dng.png", "g.png"]
-    assert caplog.messages == ["the result of y/a.png is written as a_2.png: its name was taken"]
-    for name in found:
-        with Pillow.open(tmp_path / name) as opened:
-            pixels = np.asarray(opened.convert("RGB")).astype(int)
-        assert pixels.shape == (100, 200, 3)
-        # Class 1 is blue; red and blue are not swapped.
-        line = pixels[20:22, 12:48].mean(axis=(0, 1))
-        assert line[2] > line[0] + 50
-
-
-def test_a_picture_too_wide_for_its_format_is_still_written(tmp_path):
-    image = np.full((2, 70_000, 3), 128, dtype=np.uint8)
-    with picture_writer(tmp_path, DrawStyle()) as write:
-        write(result("x/wide.jpg", [], (2, 70_000), image=image))
-    with Pillow.open(tmp_path / "wide.jpg") as opened:
-        assert (opened.format, opened.size) == ("PNG", (70_000, 2))
-
-
 @pytest.mark.parametrize("make", [json_lines_writer, csv_writer, coco_writer])
 def test_a_file_that_cannot_be_written_is_named(tmp_path, make):
     path = tmp_path / "no" / "folder" / "file"
@@ -256,10 +232,114 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path, make):
         write(result(rows=[BOX]))
 
 
-def test_a_picture_that_cannot_be_written_is_named(tmp_path):
-    image = np.zeros((100, 200, 3), dtype=np.uint8)
-    with pytest.raises(WriteError, match=r"a\.png"), picture_writer(tmp_path / "gone", DrawStyle()) as write:
-        write(result("x/a.png", image=image))
+def test_a_folder_of_labels_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "labels").write_text("")
     with pytest.raises(WriteError, match="labels"), text_writer(tmp_path / "labels", scores=False):
         pass
+
+
+def frame(index, rows=(), path="in/clip.mp4", live=False):
+    item = SourceItem(path, Path(path), frame_index=index, time_ms=index * 33.3333333, live=live)
+    found = result(path, rows).detections
+    return PictureResult(item, replace(found, frame_index=index, time_ms=item.time_ms))
+
+
+def event(kind, path="in/clip.mp4", live=False, **values):
+    item = SourceItem(path, Path(path), live=live)
+    return PictureResult(
+        item, event=SourceEvent(kind, **values), error=values.get("error") if kind == "ended" else None
+    )
+
+
+LOST = DataError("no answer for 5 s", where="rtsp://host/1")
+
+
+def test_text_of_videos_and_streams_is_numbered_as_published(tmp_path):
+    with text_writer(tmp_path / "labels", scores=False) as write:
+        write(event("opened"))
+        for index in (0, 1, 11):
+            write(frame(index, [BOX]))
+        write(frame(2))
+        write(event("opened", "cam", live=True))
+        write(frame(0, [BOX], "cam", live=True))
+        write(event("lost", "cam", live=True, error=LOST))
+        write(event("ended"))
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [
+        "cam_0.txt", "clip_1.txt", "clip_12.txt", "clip_2.txt",
+    ]  # fmt: skip
+
+
+def test_names_of_videos_never_meet_those_of_pictures_or_other_videos(tmp_path):
+    with text_writer(tmp_path / "labels", scores=False) as write:
+        write(result("a/clip_1.jpg", [BOX]))
+        write(result("a/CLIP_2_3.jpg", [BOX]))
+        write(frame(0, [BOX], "a/clip.mp4"))
+        write(frame(0, [BOX], "a/clip.avi"))
+        write(frame(0, [BOX], "a/other.avi"))
+        write(frame(1, [BOX], "a/clip.mp4"))
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [
+        "CLIP_2_3.txt", "clip_1.txt", "clip_3_1.txt", "clip_3_2.txt", "clip_4_1.txt", "other_1.txt",
+    ]  # fmt: skip
+
+
+@given(
+    st.lists(st.sampled_from(["a", "a_1", "A_1", "a_1_1", "a_2", "b"]), max_size=5),
+    st.lists(st.sampled_from(["a", "a_1", "a_1_1", "a_2"]), min_size=1, max_size=4),
+)
+def test_no_two_results_have_one_name(pictures, videos):
+    names = ResultNames()
+    taken = [
+        names.take(SourceItem(f"{n}/{stem}.jpg", Path(f"{stem}.jpg"))) for n, stem in enumerate(pictures)
+    ]
+    for number, stem in enumerate(videos):
+        for index in (0, 1, 10):
+            item = SourceItem(f"{number}/{stem}.mp4", Path(f"{stem}.mp4"), frame_index=index)
+            taken.append(names.take(item))
+    folded = [name.casefold() for name in taken]
+    assert len(set(folded)) == len(folded)
+
+
+def test_nothing_is_kept_of_a_picture_out_of_a_video():
+    names = ResultNames()
+    for index in range(1000):
+        names.take(SourceItem("clip.mp4", Path("clip.mp4"), frame_index=index))
+    assert len(names._names._taken) == 1
+
+
+def test_json_of_videos_and_of_what_happens_to_streams(tmp_path):
+    path = tmp_path / "predictions.jsonl"
+    with json_lines_writer(path) as write:
+        write(event("opened"))
+        write(frame(1, [BOX]))
+        write(event("ended", frames=2))
+        write(
+            event(
+                "ended", "in/cut.mp4", frames=7, error=DataError("cut off", where="in/cut.mp4", fix="copy it")
+            )
+        )
+        moment = {"time_ms": 1234.56789, "utc": "2026-01-02T03:04:05.678Z", "frames": 30, "dropped": 4}
+        write(event("lost", "rtsp://***@host/1", live=True, error=LOST, **moment))
+        write(event("recovered", "rtsp://***@host/1", live=True, gap_ms=2500.0, **moment))
+        read_while_open = path.read_text().splitlines()
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(read_while_open) == len(records), "who follows a stream reads on while it is written"
+    assert records[0]["path"] == "in/clip.mp4"
+    assert (records[0]["frame_index"], records[0]["time_ms"]) == (1, 33.333)
+    assert len(records[0]["detections"]) == 1
+    moment["time_ms"] = 1234.568
+    assert records[1:] == [
+        {"path": "in/cut.mp4", "event": "ended", "frames": 7, "error": "cut off; copy it"},
+        {"path": "rtsp://***@host/1", "event": "lost", **moment, "error": "no answer for 5 s"},
+        {"path": "rtsp://***@host/1", "event": "recovered", **moment, "gap_ms": 2500.0},
+    ]
+
+
+def test_csv_and_coco_of_videos(tmp_path):
+    with csv_writer(tmp_path / "a.csv") as write, coco_writer(tmp_path / "a.json") as write_coco:
+        for entry in (result("in/a.jpg", [BOX]), event("opened"), frame(1, [BOX]), event("ended", frames=2)):
+            write(entry)
+            write_coco(entry)
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["frame_index"], row["time_ms"]) for row in rows] == [("", ""), ("1", "33.333")]
+    assert [entry["image_id"] for entry in json.loads((tmp_path / "a.json").read_text())] == ["a", "clip_2"]

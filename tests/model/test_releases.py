@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from vedette.errors import ConfigError, ModelError
-from vedette.model.detector import build_detector
+from vedette.model.detector import build_detector, summary
 from vedette.model.plan import plan
 from vedette.model.releases import RELEASES, architecture, known_names
 from vedette.model.rows import Architecture, Row
@@ -49,9 +49,17 @@ def test_names() -> None:
         "yolov5x@v3.1",
         "yolov5n@v7.0",
         "yolov5x6@v6.0",
+        "yolov5s6@v5.0",
     ):
         assert name in names
-    for name in ("yolov5n@v1.0", "yolov5n@v3.1", "yolov5s6", "yolov5s6@v4.0"):
+    for name in (
+        "yolov5n@v1.0",
+        "yolov5n@v3.1",
+        "yolov5s6",
+        "yolov5s6@v4.0",
+        "yolov5s@v5.0",
+        "yolov5n6@v5.0",
+    ):
         assert name not in names
     assert architecture("yolov5s") == architecture("yolov5s@v4.0")
 
@@ -83,18 +91,29 @@ def test_unknown_names_name_the_nearest(name: str, hint: str) -> None:
 
 def test_release_rules() -> None:
     """Specification model.md sections 3, 4 and 8."""
-    rules = {name: architecture(f"yolov5s@{name}") for name in RELEASES}
-    assert [rules[name].bn_eps for name in RELEASES] == [1e-4, 1e-3, 1e-3, 1e-3, 1e-3]
-    assert [rules[name].activation for name in RELEASES] == [
-        "LeakyReLU(0.1)",
-        "Hardswish",
-        "SiLU",
-        "SiLU",
-        "SiLU",
+    rules = [
+        architecture(f"yolov5s{'' if release.sizes else '6'}@{name}") for name, release in RELEASES.items()
     ]
-    assert [rules[name].csp_activation for name in RELEASES] == ["LeakyReLU(0.1)"] * 3 + ["SiLU"] * 2
-    assert [rules[name].anchor_grid for name in RELEASES] == [True, True, True, False, False]
-    assert [rules[name].class_prior_offset for name in RELEASES] == [0.99] * 3 + [0.99999] * 2
+    assert [chosen.bn_eps for chosen in rules] == [1e-4, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3]
+    assert [chosen.activation for chosen in rules] == ["LeakyReLU(0.1)", "Hardswish", *["SiLU"] * 4]
+    assert [chosen.csp_activation for chosen in rules] == ["LeakyReLU(0.1)"] * 4 + ["SiLU"] * 2
+    assert [chosen.anchor_grid for chosen in rules] == [True, True, True, True, False, False]
+    assert [chosen.class_prior_offset for chosen in rules] == [0.99] * 4 + [0.99999] * 2
+
+
+@pytest.mark.parametrize(
+    ("size", "parameters", "fused"),
+    [
+        ("s", 12_667_836, 12_653_596),
+        ("m", 35_917_020, 35_889_612),
+        ("l", 77_263_228, 77_218_620),
+        ("x", 141_821_340, 141_755_500),
+    ],
+)
+def test_p6_models_of_v5(size: str, parameters: int, fused: int) -> None:
+    """Specification model.md section 8, v5.0: the counts are what is known of these models."""
+    counted = summary(architecture(f"yolov5{size}6@v5.0"))
+    assert (counted.parameters, counted.parameters_fused) == (parameters, fused)
 
 
 @pytest.mark.parametrize(

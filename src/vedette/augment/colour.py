@@ -1,4 +1,8 @@
-"""Hue, saturation and brightness jitter. Rules: data.md, section 10."""
+"""Hue, saturation and brightness jitter. Rules: data.md, section 10.
+
+Of pictures that are not 8-bit RGB, those of three channels get the same jitter in floating point. Others have no hue
+and no saturation: all their channels are multiplied by the one factor of brightness.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,8 @@ from vedette.augment.geometric import Corners
 
 if TYPE_CHECKING:
     from vedette.config.hyperparameters import Hyperparameters
-    from vedette.core.types import Image
+    from vedette.core.picture_format import PictureFormat
+    from vedette.core.types import Image, RgbImage
 
 HSV_DRAWS: Final = 3
 GAIN_STEPS: Final = 1024
@@ -62,7 +67,7 @@ def hsv_tables(choice: HsvChoice) -> NDArray[np.uint8]:
     ).astype(np.uint8)
 
 
-def plain_jitter_hsv(image: NDArray[np.uint8], choice: HsvChoice) -> Image:
+def plain_jitter_hsv(image: RgbImage, choice: HsvChoice) -> RgbImage:
     """Colour jitter by tables, as published.
 
     Args:
@@ -78,13 +83,13 @@ def plain_jitter_hsv(image: NDArray[np.uint8], choice: HsvChoice) -> Image:
 
 
 def jitter_hsv(
-    image: NDArray[np.uint8],
+    image: RgbImage,
     choice: HsvChoice,
     *,
     windows: Sequence[Corners] | None = None,
     background: int = 0,
     buffers: Buffers | None = None,
-) -> Image:
+) -> RgbImage:
     """The same as :func:`plain_jitter_hsv`, faster; differs by at most one level, where hue passes the full turn.
 
     Multiplying three channels in fixed point takes a quarter of the time of looking them up. It is exact for
@@ -118,8 +123,43 @@ def jitter_hsv(
         ]
     )
     for x1, y1, x2, y2 in windows:
-        hsv = buffers.take("hsv", (y2 - y1, x2 - x1, 3))
+        hsv = buffers.take("hsv", (y2 - y1, x2 - x1, 3), np.dtype(np.uint8))
         cv2.cvtColor(image[y1:y2, x1:x2], cv2.COLOR_RGB2HSV, dst=hsv)
         cv2.transform(hsv, factors, dst=hsv)
         cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=output[y1:y2, x1:x2])
     return output
+
+
+def jitter_samples(image: Image, choice: HsvChoice, picture_format: PictureFormat) -> Image:
+    """Jitter of a picture that is not 8-bit RGB, in its range of values.
+
+    Args:
+        image: [H, W, channels] of the picture format.
+        choice: the factors; hue and saturation have a meaning for three channels only.
+        picture_format: its channels, depth and range.
+
+    Returns:
+        The same shape and type, a new array. What is multiplied out of the range is cut off.
+    """
+    if choice.changes_nothing:
+        return np.array(image)
+    if picture_format.channels == 3:
+        return _jitter_colours(image, choice, picture_format)
+    low, high = picture_format.value_range
+    table = (np.arange(picture_format.largest + 1, dtype=np.float64) - low) * choice.value + low
+    levels = np.clip(table, low, high).astype(picture_format.dtype)
+    brighter: Image = np.take(levels, image)
+    return brighter
+
+
+def _jitter_colours(image: Image, choice: HsvChoice, picture_format: PictureFormat) -> Image:
+    """HSV jitter in float32, which holds 16-bit samples exactly; OpenCV's hue is in degrees then."""
+    low, high = picture_format.value_range
+    colours = np.clip((image.astype(np.float32) - low) / np.float32(high - low), 0, 1)
+    hsv = cv2.cvtColor(colours, cv2.COLOR_RGB2HSV)
+    hsv *= np.array([choice.hue, choice.saturation, choice.value], dtype=np.float32)
+    hsv[..., 0] %= 360
+    np.clip(hsv[..., 1:], 0, 1, out=hsv[..., 1:])
+    rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    jittered: Image = np.rint(np.clip(rgb, 0, 1) * (high - low) + low).astype(picture_format.dtype)
+    return jittered

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from vedette.augment.buffers import Buffers
 from vedette.augment.geometric import AffineChoice, Corners, Matrix, affine_matrix, warp_points
+from vedette.core.picture_format import RGB8, PictureFormat
+from vedette.core.resample import channel_groups
 
 if TYPE_CHECKING:
     from vedette.core.types import Image, SizeHW
@@ -51,7 +53,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class PlacedPicture:
-    """A tile and how to get its picture, RGB uint8; asked for only if part of it is visible."""
+    """A tile and how to get its picture; asked for only if part of it is visible."""
 
     tile: Tile
     fetch: Callable[[], Image]
@@ -62,11 +64,11 @@ class Composed:
     """What tiles have become.
 
     Attributes:
-        image: RGBX uint8 [H, W, 4].
+        image: RGBX uint8 [H, W, 4]; of another picture format [H, W, channels].
         windows: rectangles that do not overlap; outside of them all is background.
     """
 
-    image: NDArray[np.uint8]
+    image: Image
     windows: list[Corners]
 
     def mixed_with(self, other: Composed, ratio: float) -> Composed:
@@ -124,35 +126,49 @@ def place_tiles(centre_yx: tuple[int, int], tiles_hw: Sequence[SizeHW], canvas_h
 
 
 def plain_compose(
-    pictures: Sequence[PlacedPicture], choice: AffineChoice, canvas_hw: SizeHW, output_hw: SizeHW
+    pictures: Sequence[PlacedPicture],
+    choice: AffineChoice,
+    canvas_hw: SizeHW,
+    output_hw: SizeHW,
+    picture_format: PictureFormat = RGB8,
 ) -> Image:
-    """Paste the tiles on a canvas and warp it, as published: RGB uint8 of ``output_hw``."""
-    canvas = np.full((*canvas_hw, 3), BACKGROUND, dtype=np.uint8)
+    """Paste the tiles on a canvas and warp it, as published: a picture of ``output_hw``.
+
+    Channels of other pictures than 8-bit RGB are warped one by one.
+    """
+    grey = picture_format.grey(BACKGROUND)
+    canvas = np.full((*canvas_hw, picture_format.channels), grey, dtype=picture_format.dtype)
     for picture in pictures:
         x1, y1, x2, y2 = picture.tile.on_canvas
         canvas[y1:y2, x1:x2] = _crop(picture.fetch(), picture.tile.in_picture)
     matrix = affine_matrix(choice, canvas_hw, output_hw)
     if canvas_hw == output_hw and np.array_equal(matrix, np.eye(3)):
         return canvas
-    size_wh, fill = (output_hw[1], output_hw[0]), (BACKGROUND,) * 3
-    if choice.projective:
-        return cv2.warpPerspective(canvas, matrix, size_wh, borderValue=fill)  # type: ignore[return-value]
-    return cv2.warpAffine(canvas, matrix[:2], size_wh, borderValue=fill)  # type: ignore[return-value]
+    size_wh = (output_hw[1], output_hw[0])
+    warp: Callable[..., Any] = cv2.warpPerspective if choice.projective else cv2.warpAffine
+    used = matrix if choice.projective else matrix[:2]
+    if picture_format == RGB8:
+        rgb: Image = warp(canvas, used, size_wh, borderValue=(grey,) * 3)
+        return rgb
+    planes = [np.ascontiguousarray(canvas[..., channel]) for channel in range(picture_format.channels)]
+    return np.stack([warp(plane, used, size_wh, borderValue=grey) for plane in planes], axis=2)
 
 
-def compose(
+def compose(  # noqa: PLR0913  # what is shown, where, and in which memory
     pictures: Sequence[PlacedPicture],
     choice: AffineChoice,
     canvas_hw: SizeHW,
     output_hw: SizeHW,
     buffers: Buffers | None = None,
     name: str = "scene",
+    *,
+    picture_format: PictureFormat = RGB8,
 ) -> Composed:
     """The same as :func:`plain_compose` without a canvas.
 
     Every tile is warped once, into the part of the output that it covers; tiles that end up outside are not
-    even fetched. The output has a fourth channel without meaning: OpenCV warps four channels in half the time of
-    three.
+    even fetched. The output of 8-bit RGB has a fourth channel without meaning: OpenCV warps four channels in half the
+    time of three.
 
     Equal to the plain twin up to rounding, except for the pixel or two next to the edge of a tile, where the
     twin interpolates between neighbours and this function extends each tile by its own edge.
@@ -164,14 +180,16 @@ def compose(
         output_hw: size of the result.
         buffers: scratch memory; the result lies in it, under ``name``.
         name: see ``buffers``.
+        picture_format: of the pictures.
     """
     buffers = buffers or Buffers()
     matrix = affine_matrix(choice, canvas_hw, output_hw)
-    output = buffers.take(name, (*output_hw, 4))
-    output.fill(BACKGROUND)
+    channels = 4 if picture_format == RGB8 else picture_format.channels
+    output = buffers.take(name, (*output_hw, channels), picture_format.dtype)
+    output.fill(picture_format.grey(BACKGROUND))
     if choice.projective or matrix[0, 1] != 0.0 or matrix[1, 0] != 0.0:
         for picture in pictures:
-            _warp_turned(picture, matrix, choice.projective, output)
+            _warp_turned(picture, matrix, choice.projective, output, buffers)
         return Composed(output, [(0, 0, output_hw[1], output_hw[0])])
     zoom_x, zoom_y, shift_x, shift_y = matrix[[0, 1, 0, 1], [0, 1, 2, 2]].tolist()
     windows = [
@@ -180,10 +198,11 @@ def compose(
     return Composed(output, [window for window in windows if window is not None])
 
 
-def mix(first: NDArray[np.uint8], second: NDArray[np.uint8], ratio: float) -> NDArray[np.uint8]:
+def mix(first: Image, second: Image, ratio: float) -> Image:
     """``ratio`` of the first and the rest of the second picture, rounded down."""
     # OpenCV rounds to nearest; a little less than half a level off keeps exact whole numbers whole.
-    return cv2.addWeighted(first, ratio, second, 1.0 - ratio, -0.499)  # type: ignore[return-value]
+    mixed: Image = cv2.addWeighted(first, ratio, second, 1.0 - ratio, -0.499)  # type: ignore[assignment]
+    return mixed.reshape(first.shape)  # OpenCV drops the axis of a single channel
 
 
 def _crop(image: Image, corners: Corners) -> Image:
@@ -195,7 +214,7 @@ def _warp_upright(
     picture: PlacedPicture,
     zoom_xy: tuple[float, float],
     shift_xy: tuple[float, float],
-    output: NDArray[np.uint8],
+    output: Image,
     buffers: Buffers,
 ) -> Corners | None:
     """Zoom and shift only: every window is filled whole, and those of neighbouring tiles join.
@@ -220,20 +239,20 @@ def _warp_upright(
     part_y2 = min(y2, math.floor((bottom - shift_y) / zoom_y) + 2)
     tile_x, tile_y = picture.tile.shift_xy
     part = picture.fetch()[part_y1 - tile_y : part_y2 - tile_y, part_x1 - tile_x : part_x2 - tile_x]
-    part_4 = cv2.cvtColor(part, cv2.COLOR_RGB2RGBA, dst=buffers.take("part", (*part.shape[:2], 4)))
     into_window = np.array(
         [
             (zoom_x, 0.0, zoom_x * part_x1 + shift_x - left),
             (0.0, zoom_y, zoom_y * part_y1 + shift_y - top),
         ]
     )
-    size_wh = (right - left, bottom - top)
     target = output[top:bottom, left:right]
-    cv2.warpAffine(part_4, into_window, size_wh, dst=target, borderMode=cv2.BORDER_REPLICATE)
+    _warp(_widened(part, output, buffers), into_window, target, cv2.BORDER_REPLICATE)
     return left, top, right, bottom
 
 
-def _warp_turned(picture: PlacedPicture, matrix: Matrix, projective: bool, output: NDArray[np.uint8]) -> None:
+def _warp_turned(
+    picture: PlacedPicture, matrix: Matrix, projective: bool, output: Image, buffers: Buffers
+) -> None:
     """Rotation, shear or perspective: the window around the turned tile; pixels outside the tile are left alone.
 
     The tile is extended by one pixel of its own edge, so that no line of background shows between neighbours.
@@ -243,15 +262,42 @@ def _warp_turned(picture: PlacedPicture, matrix: Matrix, projective: bool, outpu
         return
     left, top, right, bottom = window
     x1, y1, _, _ = picture.tile.on_canvas
-    part = cv2.cvtColor(_crop(picture.fetch(), picture.tile.in_picture), cv2.COLOR_RGB2RGBA)
-    part = cv2.copyMakeBorder(part, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    part = _widened(_crop(picture.fetch(), picture.tile.in_picture), output, buffers)
     to_window = _into_window(matrix, (x1 - 1, y1 - 1), (left, top))
-    size_wh = (right - left, bottom - top)
-    target = output[top:bottom, left:right]
-    if projective:
-        cv2.warpPerspective(part, to_window, size_wh, dst=target, borderMode=cv2.BORDER_TRANSPARENT)
-    else:
-        cv2.warpAffine(part, to_window[:2], size_wh, dst=target, borderMode=cv2.BORDER_TRANSPARENT)
+    used = to_window if projective else to_window[:2]
+    _warp(_bordered(part), used, output[top:bottom, left:right], cv2.BORDER_TRANSPARENT)
+
+
+def _widened(part: Image, output: Image, buffers: Buffers) -> Image:
+    """A part of a picture with as many channels as the output; 8-bit RGB gets a fourth."""
+    if part.shape[2] == output.shape[2]:
+        return part
+    wide = buffers.take("part", (*part.shape[:2], 4), np.dtype(np.uint8))
+    cv2.cvtColor(part, cv2.COLOR_RGB2RGBA, dst=wide)
+    return wide
+
+
+def _bordered(part: Image) -> Image:
+    """The part with a pixel more of its own edge on all sides."""
+    height, width, channels = part.shape
+    if channels > 4:
+        return np.pad(part, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    bordered: Image = cv2.copyMakeBorder(part, 1, 1, 1, 1, cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+    return bordered.reshape(height + 2, width + 2, channels)
+
+
+def _warp(part: Image, matrix: Matrix, target: Image, border: int) -> None:
+    """Fill a window of the output; a matrix of three rows is a perspective."""
+    warp: Callable[..., object] = cv2.warpPerspective if len(matrix) == 3 else cv2.warpAffine
+    size_wh = (target.shape[1], target.shape[0])
+    groups = channel_groups(target.shape[2])
+    if len(groups) == 1:
+        warp(part, matrix, size_wh, dst=target, borderMode=border)
+        return
+    for group in groups:
+        window = np.ascontiguousarray(target[..., group])
+        warp(np.ascontiguousarray(part[..., group]), matrix, size_wh, dst=window, borderMode=border)
+        target[..., group] = window
 
 
 def _window(on_canvas: Corners, matrix: Matrix, projective: bool, output_hw: SizeHW) -> Corners | None:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from vedette.augment.buffers import Buffers
-from vedette.augment.colour import HSV_DRAWS, HsvChoice, choose_hsv, jitter_hsv
+from vedette.augment.colour import HSV_DRAWS, HsvChoice, choose_hsv, jitter_hsv, jitter_samples
 from vedette.augment.geometric import (
     AFFINE_DRAWS,
     AffineChoice,
@@ -41,8 +41,9 @@ from vedette.augment.mosaic import (
     place_tiles,
 )
 from vedette.core.letterbox import LetterboxPolicy
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.core.random import generator
-from vedette.core.types import Sample
+from vedette.core.types import Image, RgbImage, Sample
 
 if TYPE_CHECKING:
     from vedette.config.hyperparameters import Hyperparameters
@@ -98,6 +99,7 @@ class Augmenter:
             picture fitted to ``size_hw``. There are no mosaics then.
         order: the pictures beside the first of a mosaic are drawn from those of the epoch in this order, so that it
             shows in all tiles; None: from all pictures alike.
+        picture_format: of pictures and samples.
 
     Samples may be made by one thread at a time (they share scratch memory); use one augmenter a thread.
     """
@@ -108,6 +110,7 @@ class Augmenter:
     mosaic_epochs: int | None = None
     frames_hw: IntArray | None = field(default=None, compare=False)
     order: PictureOrder | None = None
+    picture_format: PictureFormat = RGB8
     _buffers: Buffers = field(default_factory=Buffers, init=False, repr=False, compare=False)
     _epochs: dict[int, IntArray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -124,7 +127,7 @@ class Augmenter:
             image_number: the picture that the order has put there; mosaics add others.
 
         Returns:
-            RGB uint8 of the sample's size and the boxes left in it, cut to it; there may be none.
+            A picture of the sample's size and the boxes left in it, cut to it; there may be none.
 
         Raises:
             ImageError: a picture that is needed cannot be read; names it.
@@ -177,7 +180,15 @@ class Augmenter:
             PlacedPicture(tile, partial(store.picture, number))
             for number, tile in zip(numbers, tiles, strict=True)
         ]
-        image = compose(pictures, choice.affine, canvas_hw, output_hw, self._buffers, name)
+        image = compose(
+            pictures,
+            choice.affine,
+            canvas_hw,
+            output_hw,
+            self._buffers,
+            name,
+            picture_format=self.picture_format,
+        )
         on_canvas = Labels.joined(labels)
         if choice.mosaic is not None:
             on_canvas = on_canvas.clipped(canvas_hw)
@@ -185,20 +196,10 @@ class Augmenter:
         return image, warp_labels(on_canvas, matrix, choice.affine, output_hw)
 
     def _finish(self, scene: Composed, labels: Labels, choice: SampleChoice) -> Sample:
-        """Colour and flips; RGBX becomes RGB."""
-        if choice.hsv.changes_nothing:
-            rgb = np.asarray(cv2.cvtColor(scene.image, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
-        else:
-            rgb = jitter_hsv(
-                scene.image,
-                choice.hsv,
-                windows=scene.windows,
-                background=BACKGROUND,
-                buffers=self._buffers,
-            )
+        """Colour and flips."""
+        image = self._coloured(scene, choice.hsv)
         if choice.flip_up_down or choice.flip_left_right:
-            both = choice.flip_up_down and choice.flip_left_right
-            cv2.flip(rgb, -1 if both else int(choice.flip_left_right), dst=rgb)
+            image = _flipped(image, left_right=choice.flip_left_right, up_down=choice.flip_up_down)
         boxes = flip_boxes(
             labels.boxes_xyxy_px,
             self.frame_hw(choice.scene.image_number),
@@ -206,13 +207,22 @@ class Augmenter:
             up_down=choice.flip_up_down,
         )
         return Sample(
-            image=rgb,
+            image=image,
             boxes_xyxy_px=boxes.astype(np.float32),
             class_ids=labels.class_ids,
             ignored=labels.ignored,
             image_number=choice.scene.image_number,
             labelled=labels.labelled,
         )
+
+    def _coloured(self, scene: Composed, hsv: HsvChoice) -> Image:
+        """The colour jitter; RGBX becomes RGB."""
+        if self.picture_format != RGB8:
+            return jitter_samples(scene.image, hsv, self.picture_format)
+        rgbx: RgbImage = scene.image  # type: ignore[assignment]  # 8-bit RGB
+        if hsv.changes_nothing:
+            return np.asarray(cv2.cvtColor(rgbx, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+        return jitter_hsv(rgbx, hsv, windows=scene.windows, background=BACKGROUND, buffers=self._buffers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +265,14 @@ def choose_sample(
         flip_up_down=up_down < hyperparameters.flipud,
         flip_left_right=left_right < hyperparameters.fliplr,
     )
+
+
+def _flipped(image: Image, *, left_right: bool, up_down: bool) -> Image:
+    """Mirror a picture, in place where OpenCV can."""
+    if image.shape[2] == 3:
+        cv2.flip(image, -1 if left_right and up_down else int(left_right), dst=image)
+        return image
+    return np.ascontiguousarray(image[:: -1 if up_down else 1, :: -1 if left_right else 1])
 
 
 def _centred(resized_hw: SizeHW, frame_hw: SizeHW) -> Tile:

@@ -4,38 +4,37 @@ The file is one of :mod:`vedette.checkpoint.tensors`; its metadata is
 
 =============== ======================================================================================
 kind            ``detector``
-schema_version  version of this layout, 1
+schema_version  version of this layout: 1; 2 if the pictures are not 8-bit RGB, which versions that know 1 cannot read
 architecture    the layer table, as plain values
 anchors_px      anchors in pixels by level, in the order of the head; the same are among the tensors
 class_names     by class id
-letterbox       how a picture becomes a frame
+letterbox       how a picture becomes a frame, and of what it is made (``picture_format``, where not 8-bit RGB)
 metadata        the writer's own: metrics, epoch, training data
 =============== ======================================================================================
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vedette.checkpoint.class_names import checked_class_names
 from vedette.checkpoint.tensors import read_tensors, write_tensors
 from vedette.core.letterbox import LetterboxPolicy
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.errors import CheckpointError, ModelError
 from vedette.model.detector import Detector
 from vedette.model.rows import Architecture
 
-SCHEMA_VERSION = 1
-MAX_CLASS_NAME_LENGTH = 256
+SCHEMA_VERSION = 2
+_RGB8_SCHEMA = 1
 _KIND = "detector"
+_FIX = "use another copy of the file, or the original it was made from"
 _SHOWN = 5
-_FORBIDDEN_CATEGORIES = frozenset(
-    {"Cc", "Cs", "Zl", "Zp"}
-)  # control, surrogate, line and paragraph separators
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def save_detector(  # noqa: PLR0913  # a record's parts, all named but two
         allow_nonfinite: accept weights that are NaN or infinite.
 
     Raises:
-        CheckpointError: a class name or weight cannot be stored.
+        CheckpointError: a class name or weight cannot be stored, or the letterbox is for other channels.
         WriteError: the file could not be written; the previous one is kept.
     """
     path = Path(path)
@@ -92,12 +91,13 @@ def save_detector(  # noqa: PLR0913  # a record's parts, all named but two
             name: tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
             for name, tensor in tensors.items()
         }
+    letterbox = _for_channels(letterbox, architecture, path)
     content = {
         "kind": _KIND,
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": _RGB8_SCHEMA if letterbox.picture_format == RGB8 else SCHEMA_VERSION,
         "architecture": architecture.to_dict(),
         "anchors_px": detector.head.anchors_px().tolist(),
-        "class_names": list(_checked_names(list(class_names), architecture.classes, path)),
+        "class_names": list(checked_class_names(list(class_names), architecture.classes, path)),
         "letterbox": letterbox.to_dict(),
         "metadata": dict(metadata),
     }
@@ -118,7 +118,9 @@ def load_detector(path: Path) -> LoadedDetector:
     }
     if content.get("kind") != _KIND:
         raise CheckpointError("holds no detector", where=path, fix="use a file of the folder weights/")
-    if content.get("schema_version") != SCHEMA_VERSION:
+    letterbox_values = content.get("letterbox")
+    other_pictures = isinstance(letterbox_values, dict) and "picture_format" in letterbox_values
+    if content.get("schema_version") != (SCHEMA_VERSION if other_pictures else _RGB8_SCHEMA):
         raise CheckpointError(
             f"has detector schema {content.get('schema_version')!r:.40}; this version reads {SCHEMA_VERSION}",
             where=path,
@@ -126,17 +128,37 @@ def load_detector(path: Path) -> LoadedDetector:
         )
     architecture_values, metadata = content.get("architecture"), content.get("metadata")
     if not isinstance(architecture_values, dict) or not isinstance(metadata, dict):
-        raise CheckpointError("lacks its architecture or its metadata", where=path)
+        raise CheckpointError("lacks its architecture or its metadata", where=path, fix=_FIX)
     try:
         architecture = Architecture.from_dict(architecture_values)
-        letterbox = LetterboxPolicy.from_dict(content.get("letterbox"))
+        letterbox = LetterboxPolicy.from_dict(letterbox_values)
     except ModelError as error:
-        raise CheckpointError(f"is not accepted: {error.what}", where=f"{path}: {error.where}") from None
-    class_names = _checked_names(content.get("class_names"), architecture.classes, path)
+        raise CheckpointError(
+            f"is not accepted: {error.what}", where=f"{path}: {error.where}", fix=error.fix or _FIX
+        ) from None
+    letterbox = _for_channels(letterbox, architecture, path)
+    class_names = checked_class_names(content.get("class_names"), architecture.classes, path)
     detector = _check_tensors(tensors, architecture, path)
     # The tensors become the weights: nothing is initialised first, so no random number is drawn either.
     detector.load_state_dict(tensors, assign=True)
     return LoadedDetector(detector.eval(), class_names, letterbox, metadata)
+
+
+def _for_channels(letterbox: LetterboxPolicy, architecture: Architecture, path: Path) -> LetterboxPolicy:
+    """The letterbox of a network's channels; one that says nothing of them means 8 bits each."""
+    channels, pictures = architecture.channels, letterbox.picture_format
+    if pictures.channels == channels:
+        return letterbox
+    if pictures != RGB8:
+        raise CheckpointError(
+            f"its network is for {channels} channels, its letterbox for {pictures.channels}",
+            where=path,
+            fix=_FIX,
+        )
+    try:
+        return replace(letterbox, picture_format=PictureFormat(channels))
+    except ModelError as error:
+        raise CheckpointError(f"is not accepted: {error.what}", where=path, fix=_FIX) from None
 
 
 def _check_tensors(tensors: Mapping[str, torch.Tensor], architecture: Architecture, path: Path) -> Detector:
@@ -145,7 +167,9 @@ def _check_tensors(tensors: Mapping[str, torch.Tensor], architecture: Architectu
         with torch.device("meta"):
             detector = Detector(architecture)
     except ModelError as error:
-        raise CheckpointError(f"its architecture is not accepted: {error.what}", where=path) from None
+        raise CheckpointError(
+            f"its architecture is not accepted: {error.what}", where=path, fix=error.fix or _FIX
+        ) from None
     expected = detector.state_dict()
     problems = [f"missing {name}" for name in expected if name not in tensors]
     problems += [f"unknown {name[:200]!r}" for name in tensors if name not in expected]
@@ -158,23 +182,10 @@ def _check_tensors(tensors: Mapping[str, torch.Tensor], architecture: Architectu
         raise CheckpointError(
             f"{len(problems)} tensors do not fit its architecture: {'; '.join(problems[:_SHOWN])}{more}",
             where=path,
+            fix=_FIX,
         )
     return detector
 
 
 def _described(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def _checked_names(names: object, classes: int, path: Path) -> tuple[str, ...]:
-    if not isinstance(names, list) or len(names) != classes:
-        count = len(names) if isinstance(names, list) else "no"
-        raise CheckpointError(f"has {count} class names for {classes} classes", where=path)
-    for number, name in enumerate(names):
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_CLASS_NAME_LENGTH:
-            raise CheckpointError(
-                f"is no text of 1 to {MAX_CLASS_NAME_LENGTH} characters", where=f"{path}: class name {number}"
-            )
-        if any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in name):
-            raise CheckpointError("holds a control character", where=f"{path}: class name {number}")
-    return tuple(names)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from vedette.checkpoint.deployable import LoadedDetector, load_detector
 from vedette.checkpoint.legacy.convert import load_converted
-from vedette.checkpoint.shipped import shipped_file
+from vedette.checkpoint.shipped import shipped_file, shipped_names
+from vedette.errors import CheckpointError
 
 LEGACY_SUFFIXES = (".pt", ".pth")
 
@@ -21,8 +22,18 @@ def load(path: Path) -> LoadedDetector:
         CheckpointError: the file is missing, damaged, or nothing that vedette reads.
     """
     path = Path(path)
-    if path.suffix.lower() in LEGACY_SUFFIXES:
-        return load_converted(path)
     if not path.exists():
-        path = shipped_file(str(path)) or path
-    return load_detector(path)
+        return load_detector(_shipped(path))
+    return load_converted(path) if path.suffix.lower() in LEGACY_SUFFIXES else load_detector(path)
+
+
+def _shipped(path: Path) -> Path:
+    shipped = shipped_file(str(path))
+    if shipped is None:
+        names = ", ".join(shipped_names())
+        raise CheckpointError(
+            "no such file",
+            where=path,
+            fix=f"check the path; vedette downloads nothing, and the weights that come with it are {names}",
+        )
+    return shipped

@@ -29,6 +29,7 @@ from typing import Any, BinaryIO
 import torch
 
 from vedette.checkpoint.atomic import atomic_file
+from vedette.core.printable import printable
 from vedette.errors import CheckpointError
 
 SCHEMA_VERSION = 1
@@ -38,6 +39,7 @@ MAX_DIMENSIONS = 16
 _MAX_NUMBER = 1 << 40  # of a dimension or offset: a terabyte
 _NO_DIGEST = "0" * 64
 _FIX_DAMAGED = "use another copy, or the previous file"
+_FIX_NAME = "name a file of the folder weights/ of a run"
 
 _DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -112,13 +114,15 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     path = Path(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise CheckpointError("is no regular file", where=path)
+            raise CheckpointError("is no regular file", where=path, fix=_FIX_NAME)
         with path.open("rb") as file:
             return _read_open_file(file, path)
     except OSError as error:
-        raise CheckpointError(f"cannot be read ({error.strerror or error})", where=path) from None
+        raise CheckpointError(
+            f"cannot be read ({error.strerror or error})", where=path, fix=_FIX_NAME
+        ) from None
     except MemoryError:
-        raise CheckpointError("does not fit into memory", where=path) from None
+        raise CheckpointError("does not fit into memory", where=path, fix=_FIX_DAMAGED) from None
 
 
 def weights_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -223,7 +227,8 @@ def _allocate(entry: _Entry, path: Path) -> torch.Tensor:
     try:
         return torch.empty(entry.shape, dtype=torch.uint8 if entry.dtype == torch.bool else entry.dtype)
     except RuntimeError:
-        raise CheckpointError("does not fit into memory", where=f"{path}: {entry.name[:80]}") from None
+        place = f"{path}: {printable(entry.name[:80])}"
+        raise CheckpointError("does not fit into memory", where=place, fix=_FIX_DAMAGED) from None
 
 
 def _damaged(what: str, path: Path) -> CheckpointError:
@@ -278,7 +283,11 @@ def _parse_json(text: bytes | str, path: Path) -> dict[str, Any]:
 def _read_metadata(block: object, path: Path) -> tuple[str, dict[str, Any]]:
     """The stored digest and the caller's metadata."""
     if not isinstance(block, dict) or not {"schema", "sha256", "metadata"} <= block.keys():
-        raise CheckpointError("was not written by vedette", where=path, fix="convert it first")
+        raise CheckpointError(
+            "is a safetensors file that was not written by vedette",
+            where=path,
+            fix="such a file lacks its layers; import the .pt file that its training wrote",
+        )
     if not all(isinstance(value, str) for value in block.values()):
         raise _damaged("its metadata is not text", path)
     if block["schema"] != str(SCHEMA_VERSION):

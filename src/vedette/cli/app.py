@@ -17,6 +17,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("vedette.cli.train", "Train a detector on your pictures."),
     "val": ("vedette.cli.val", "Measure a detector: AP, precision, recall, confusion."),
     "detect": ("vedette.cli.detect", "Find objects in pictures."),
+    "export": (
+        "vedette.cli.export",
+        "Write a checkpoint for other runtimes, and prove that it finds the same boxes.",
+    ),
+    "verify": ("vedette.cli.verify", "Compare an exported file with PyTorch."),
+    "bench": ("vedette.cli.bench", "Time a detector on every installed runtime."),
     "tune": ("vedette.cli.tune", "Search hyperparameters by training many times, on one or many machines."),
     "info": ("vedette.cli.info", "Show a model or checkpoint: layers, parameters, GFLOPs, strides, anchors."),
     "import": (

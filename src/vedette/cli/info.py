@@ -76,6 +76,7 @@ def _summarise(config: InfoConfig) -> tuple[Any, dict[str, Any]]:
         extra = {
             "class_names": list(loaded.class_names),
             "letterbox": loaded.letterbox.to_dict(),
+            "picture_format": loaded.letterbox.picture_format.to_dict(),
             "metadata": loaded.metadata,
         }
         return summary(loaded.detector.architecture, config.image_size), extra
@@ -111,6 +112,10 @@ def _print_tables(console: Console, facts: dict[str, Any], extra: dict[str, Any]
     )
     for stride, anchors in zip(facts["strides"], facts["anchors"], strict=True):
         console.print(f"stride {stride:>3}: anchors " + "  ".join(f"{w:g} x {h:g}" for w, h in anchors))
+    if "picture_format" in extra:
+        from vedette.core.picture_format import PictureFormat
+
+        console.print(f"pictures: {PictureFormat.from_dict(extra['picture_format'])}", markup=False)
     if "class_names" in extra:
         console.print("classes: " + ", ".join(extra["class_names"]), markup=False)
 

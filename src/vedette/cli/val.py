@@ -14,7 +14,10 @@ from vedette.config.evaluate import EvaluateConfig
 from vedette.errors import EXIT_DONE, EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
-    from vedette.evaluate.result import Evaluation
+    from vedette.evaluate.result import Evaluation, WithoutTiles
+
+SIZE_NUMBERS = ("ap_small", "ap_medium", "ap_large", "ap")
+"""Of COCO's twelve: by area, below 32 x 32 pixels, below 96 x 96, above; and all."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -43,6 +46,9 @@ def _val(config: EvaluateConfig) -> int:
             console.print(str(defect), markup=False)
     console.print(class_table(evaluation, verbose=config.verbose))
     _print_numbers(console, evaluation)
+    if evaluation.without_tiles is not None:
+        console.print()
+        console.print(tile_table(evaluation, evaluation.without_tiles))
     for failure in evaluation.failed:
         console.print(f"failed: {failure.path}: {failure.reason}", markup=False)
     console.print(f"results in {measured.folder}", markup=False)
@@ -83,6 +89,20 @@ def class_table(evaluation: Evaluation, *, verbose: bool) -> Table:
             )
     for row in shown:
         table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def tile_table(evaluation: Evaluation, without: WithoutTiles) -> Table:
+    """What tiles change: AP by the size of objects, and what a picture costs."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("", *SIZE_NUMBERS, "inference ms", "wall ms"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, numbers, timing in (
+        ("whole pictures", without.numbers, without.timing),
+        ("in tiles", evaluation.numbers, evaluation.timing),
+    ):
+        figures = [_cell(numbers[number]) for number in SIZE_NUMBERS]
+        table.add_row(name, *figures, *(f"{timing.get(stage, 0.0):.1f}" for stage in ("inference", "wall")))
     return table
 
 

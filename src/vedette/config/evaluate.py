@@ -4,19 +4,39 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
+from vedette.config.assembly import Augment, Ensemble, EnsembleWeights, Overlap, Tile, TileWhole
 from vedette.config.base import Config, SizeHWField
 
 Threshold = Annotated[float, Field(ge=0.0, le=1.0)]
+
+_OTHER_TASKS = {
+    "study": "no part of the data set: run `vedette val` once for each --img-size",
+    "speed": "no part of the data set: the times of a picture are measured with every part",
+}
+"""Published values of ``--task`` that name something else to do."""
+
+
+def _as_texts(value: object) -> object:
+    """One file or several; none for an empty name."""
+    return ((value,) if value else ()) if isinstance(value, str) else value
+
+
+def _part(value: object) -> object:
+    if isinstance(value, str) and value in _OTHER_TASKS:
+        raise ValueError(_OTHER_TASKS[value])
+    return value
 
 
 class EvaluateConfig(Config):
     """Settings of one evaluation. The thresholds are those of the published COCO results (AP at IoU 0.65)."""
 
     data: str = Field("", description="Data set: a YAML file, or the name of one that ships with the package")
-    weights: str = Field("", description="Checkpoint to evaluate")
-    split: Literal["train", "val", "test"] = Field(
+    weights: Annotated[tuple[str, ...], BeforeValidator(_as_texts)] = Field(
+        (), description="Checkpoint to evaluate; several are an ensemble"
+    )
+    split: Annotated[Literal["train", "val", "test"], BeforeValidator(_part)] = Field(
         "val", description="Part of the data set", json_schema_extra={"flags": ["--split", "--task"]}
     )
     protocol: Literal["vedette", "yolov5"] = Field(
@@ -55,6 +75,12 @@ class EvaluateConfig(Config):
         description="List bad label rows and leave them out (at most 1 % of all), or stop at the first",
     )
     single_cls: bool = Field(False, description="Treat all classes as one")
+    augment: Augment = False
+    ensemble: Ensemble = "nms"
+    ensemble_weights: EnsembleWeights = None
+    tile: Tile = None
+    overlap: Overlap = 0.2
+    tile_whole: TileWhole = True
     device: str = Field("", description="cpu, 0, cuda:1, mps; empty: the first GPU, else the CPU")
     precision: Literal["auto", "float32", "bf16", "fp16"] = Field(
         "float32", description="Arithmetic of the network; boxes are decoded in float32 always"
@@ -68,5 +94,35 @@ class EvaluateConfig(Config):
         "", description="Write the numbers to this JSON file", json_schema_extra={"flags": ["--json"]}
     )
     save_json: bool = Field(False, description="Write predictions.json (COCO results) into the run folder")
+    save_txt: bool = Field(
+        False,
+        description="Write labels/NAME.txt: class cx cy w h, relative to the picture, of every box that counts",
+    )
+    save_conf: bool = Field(False, description="Add the score as the last column of those files")
     plots: bool = Field(True, description="Draw curves, confusion matrix and pictures into the run folder")
     verbose: bool = Field(False, description="Print a line per class")
+    half: bool = Field(
+        False, description="The same as --precision fp16 on a GPU; the CPU stays at float32, and says so"
+    )
+    dnn: bool = Field(False, description="Of old scripts; the file of the weights says what runs it")
+    save_hybrid: bool = Field(False, description="Of old scripts; refused, as it measured the true boxes too")
+    merge: bool = Field(False, description="Of old scripts; refused, boxes are not averaged")
+
+    @model_validator(mode="after")
+    def _possible(self) -> EvaluateConfig:
+        if self.tile is not None and self.protocol == "yolov5":
+            raise ValueError("--tile has no place in --protocol yolov5: leave one of them out")
+        if self.save_hybrid:
+            raise ValueError(
+                "--save-hybrid put the true boxes among those that were measured, which raises every figure: "
+                "use --save-txt, and join the files with the labels"
+            )
+        if self.merge:
+            raise ValueError(
+                "--merge averaged boxes that overlap, which is no part of what is measured: leave it out"
+            )
+        if self.half and self.precision not in ("fp16", "float32"):
+            raise ValueError(
+                f"--half and --precision {self.precision} contradict each other: give one of them"
+            )
+        return self

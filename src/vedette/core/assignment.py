@@ -45,25 +45,44 @@ def best_pairs(gain: NDArray[Any]) -> tuple[IntArray, IntArray]:
     Returns:
         Rows and columns of the pairs, int64 [k] each, rows ascending.
     """
-    useful = gain > 0
-    column_of: IntArray = np.full(len(gain), -1, dtype=np.int64)
+    rows, columns = np.nonzero(gain > 0)
+    chosen = best_of_pairs(rows, columns, gain[rows, columns])
+    return rows[chosen], columns[chosen]
+
+
+def best_of_pairs(rows: IntArray, columns: IntArray, gain: NDArray[Any]) -> IntArray:
+    """The same where few pairs are possible at all: which of K different pairs to take.
+
+    Args:
+        rows: int64 [K], from 0.
+        columns: int64 [K], from 0.
+        gain: [K] numbers above 0.
+
+    Returns:
+        int64 [k], positions, by row.
+    """
     # Pairs that nothing competes with are most of them in practice, and need no search.
-    alone = useful & (useful.sum(axis=1) == 1)[:, None] & (useful.sum(axis=0) == 1)
-    rows, columns = np.nonzero(alone)
-    column_of[rows] = columns
-    useful[rows] = False
-    rows, columns = np.flatnonzero(useful.any(axis=1)), np.flatnonzero(useful.any(axis=0))
-    contested = np.maximum(gain[np.ix_(rows, columns)], 0)
-    if len(rows) <= len(columns):
-        chosen = least_cost_columns(-contested)
-        paired = np.arange(len(rows)), chosen
-    else:
-        chosen = least_cost_columns(-contested.T)
-        paired = chosen, np.arange(len(columns))
-    gained = contested[paired] > 0
-    column_of[rows[paired[0][gained]]] = columns[paired[1][gained]]
-    found: IntArray = np.flatnonzero(column_of >= 0)
-    return found, column_of[found]
+    alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
+    chosen: IntArray = np.flatnonzero(alone)
+    contested = np.flatnonzero(~alone)
+    if len(contested):
+        chosen = np.concatenate(
+            (chosen, contested[_searched(rows[contested], columns[contested], gain[contested])])
+        )
+    return chosen[np.argsort(rows[chosen], kind="stable")]
+
+
+def _searched(rows: IntArray, columns: IntArray, gain: NDArray[Any]) -> IntArray:
+    """Positions of the best pairs among some, at least one."""
+    row_names, rows = np.unique(rows, return_inverse=True)
+    column_names, columns = np.unique(columns, return_inverse=True)
+    if len(row_names) > len(column_names):
+        rows, columns = columns, rows
+    cost = np.zeros((rows.max() + 1, columns.max() + 1))
+    position = np.full(cost.shape, -1, dtype=np.int64)
+    cost[rows, columns], position[rows, columns] = -gain, np.arange(len(gain))
+    found: IntArray = position[np.arange(len(cost)), least_cost_columns(cost)]
+    return found[found >= 0]
 
 
 def _start(cost: Float64Array) -> tuple[IntArray, IntArray]:

@@ -40,6 +40,11 @@ def class_colour(class_id: int) -> Colour:
     return red, green, blue
 
 
+def track_colour(track_id: int) -> Colour:
+    """The colour of a tracked object, from 1; as many different ones as for classes. Grey for none."""
+    return class_colour(track_id - 1) if track_id >= 1 else GREY
+
+
 def text_colour(background: Colour) -> Colour:
     """Black or white, whichever contrasts more."""
     return BLACK if contrast(BLACK, background) > contrast(WHITE, background) else WHITE

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.core.boxes import BoxesT, clip_boxes
+from vedette.core.picture_format import RGB8, PictureFormat
+from vedette.core.resample import resize
 from vedette.core.types import Image, SizeHW
 from vedette.errors import ModelError, nearest
 
@@ -31,6 +33,7 @@ _CONSTANTS: dict[str, Any] = {
     "layout": "nchw",
     "interpolation": "bilinear",
 }
+_FORMAT_KEY = "picture_format"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ class Letterbox:
         left: see ``top``.
         bottom: see ``top``.
         right: see ``top``.
-        pad_value: value of the padding, 0..255.
+        pad_value: grey value of the padding, 0..255.
+        picture_format: of the picture and of the frame.
     """
 
     source_hw: SizeHW
@@ -60,13 +64,14 @@ class Letterbox:
     bottom: int
     right: int
     pad_value: int
+    picture_format: PictureFormat = RGB8
 
     def apply(self, image: Image, out: Image | None = None) -> Image:
         """Resize bilinearly and pad.
 
         Args:
-            image: uint8 [H, W, 3] of the size this letterbox was made for.
-            out: where to write, uint8 [frame height, frame width, 3], C-contiguous; spares an allocation
+            image: [H, W, channels] of the size and the picture format this letterbox was made for.
+            out: where to write, [frame height, frame width, channels], C-contiguous; spares an allocation
                 when frames are gathered in one batch array.
 
         Returns:
@@ -75,11 +80,12 @@ class Letterbox:
         Raises:
             ModelError: an array has another shape or type.
         """
-        _check_picture(image, self.source_hw, "picture")
+        pictures = self.picture_format
+        _check_picture(image, self.source_hw, pictures, "picture")
         if out is None:
-            out = np.empty((*self.frame_hw, 3), dtype=np.uint8)
+            out = np.empty((*self.frame_hw, pictures.channels), dtype=pictures.dtype)
         else:
-            _check_picture(out, self.frame_hw, "frame to write into")
+            _check_picture(out, self.frame_hw, pictures, "frame to write into")
             if not out.flags.c_contiguous:
                 raise ModelError("the frame to write into is not C-contiguous")
         height, width = self.resized_hw
@@ -88,11 +94,12 @@ class Letterbox:
             inside[...] = image
         else:
             # OpenCV writes straight into the window; one pass less than resizing and then copying a border.
-            cv2.resize(image, (width, height), dst=inside, interpolation=cv2.INTER_LINEAR)
-        out[: self.top] = self.pad_value
-        out[self.top + height :] = self.pad_value
-        out[self.top : self.top + height, : self.left] = self.pad_value
-        out[self.top : self.top + height, self.left + width :] = self.pad_value
+            resize(image, (height, width), cv2.INTER_LINEAR, out=inside)
+        padding = pictures.grey(self.pad_value)
+        out[: self.top] = padding
+        out[self.top + height :] = padding
+        out[self.top : self.top + height, : self.left] = padding
+        out[self.top : self.top + height, self.left + width :] = padding
         return out
 
     def boxes_to_frame(self, boxes_xyxy_px: BoxesT) -> BoxesT:
@@ -124,7 +131,8 @@ class LetterboxPolicy:
         shape: "square": the frame is ``size_hw``. "minimal": padding only up to the next multiple of the stride
             (called auto elsewhere). "stretch": the picture fills ``size_hw``, aspect ratio not kept.
         scale_up: whether small pictures are enlarged; no meaning for "stretch".
-        pad_value: grey value of the padding, 0..255.
+        pad_value: grey value of the padding, 0..255; of deeper pictures the value that is as bright.
+        picture_format: what pictures and frames are made of.
 
     Raises:
         ModelError: a value is of the wrong type or out of range; names the field.
@@ -135,6 +143,7 @@ class LetterboxPolicy:
     shape: FrameShape = "square"
     scale_up: bool = True
     pad_value: int = 114
+    picture_format: PictureFormat = RGB8
 
     def __post_init__(self) -> None:
         if not isinstance(self.size_hw, tuple) or len(self.size_hw) != 2:
@@ -190,18 +199,27 @@ class LetterboxPolicy:
             bottom=spare_h - top,
             right=spare_w - left,
             pad_value=self.pad_value,
+            picture_format=self.picture_format,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready contract: the fields, and the constants a foreign runtime needs (colour, scale, layout)."""
-        return {
+        """JSON-ready contract: the fields, and the constants a foreign runtime needs (colour, scale, layout).
+
+        For 8-bit RGB it has no ``picture_format``, as before there was any other. For others it has, and ``scale``
+        is that of a value from which the lowest of the range was subtracted; readers that know 8-bit RGB alone
+        refuse it.
+        """
+        contract = {
             "size_hw": list(self.size_hw),
             "stride": self.stride,
             "shape": self.shape,
             "scale_up": self.scale_up,
             "pad_value": self.pad_value,
-            **_CONSTANTS,
+            **_constants(self.picture_format),
         }
+        if self.picture_format != RGB8:
+            contract[_FORMAT_KEY] = self.picture_format.to_dict()
+        return contract
 
     @classmethod
     def from_dict(cls, values: object) -> LetterboxPolicy:
@@ -213,7 +231,8 @@ class LetterboxPolicy:
         """
         if not isinstance(values, Mapping):
             raise ModelError("must be a mapping of names to values", where="letterbox")
-        known = cls().to_dict()
+        pictures = PictureFormat.from_dict(values[_FORMAT_KEY]) if _FORMAT_KEY in values else RGB8
+        known = cls(picture_format=pictures).to_dict()
         for key in values:
             if key not in known:
                 raise ModelError(
@@ -222,7 +241,7 @@ class LetterboxPolicy:
         for key in known:
             if key not in values:
                 raise ModelError("is missing", where=_field(key))
-        for key, expected in _CONSTANTS.items():
+        for key, expected in _constants(pictures).items():
             if type(values[key]) is not type(expected) or values[key] != expected:
                 raise ModelError(f"is {values[key]!r:.80}, only {expected!r} is supported", where=_field(key))
         size_hw = values["size_hw"]
@@ -232,6 +251,7 @@ class LetterboxPolicy:
             shape=values["shape"],
             scale_up=values["scale_up"],
             pad_value=values["pad_value"],
+            picture_format=pictures,
         )
 
 
@@ -285,11 +305,18 @@ def _scale_and_shift(
     return boxes * boxes.new_tensor(scale_xy * 2) + boxes.new_tensor(shift_xy * 2)
 
 
-def _check_picture(image: Image, size_hw: SizeHW, what: str) -> None:
-    if image.dtype != np.uint8 or image.shape != (*size_hw, 3):
-        raise ModelError(
-            f"the {what} is {image.dtype} {list(image.shape)}, expected uint8 {[*size_hw, 3]}",
-        )
+def _constants(pictures: PictureFormat) -> dict[str, Any]:
+    if pictures == RGB8:
+        return _CONSTANTS
+    low, high = pictures.value_range
+    order = "rgb" if pictures.channels == 3 else "as-in-file"
+    return {**_CONSTANTS, "colour_order": order, "scale": 1 / (high - low)}
+
+
+def _check_picture(image: Image, size_hw: SizeHW, pictures: PictureFormat, what: str) -> None:
+    if image.dtype != pictures.dtype or image.shape != (*size_hw, pictures.channels):
+        expected = f"{pictures.dtype} {[*size_hw, pictures.channels]}"
+        raise ModelError(f"the {what} is {image.dtype} {list(image.shape)}, expected {expected}")
 
 
 def _checked_size(source_hw: SizeHW) -> SizeHW:

@@ -9,6 +9,7 @@ tensors where they are, which pays on a GPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,7 +117,12 @@ def suppress(
     boxes, groups = candidates.boxes, None if settings.agnostic else candidates.class_ids
     if groups is not None and settings.class_offset is not None:
         boxes, groups = boxes + groups[:, None].astype(np.float32) * np.float32(settings.class_offset), None
-    kept = _greedy_sorted(boxes, settings.iou_threshold, groups, settings.max_detections)
+    threshold = np.float32(settings.iou_threshold)
+    kept = greedy(
+        len(boxes),
+        lambda first, second: _group_iou(boxes, first, second, groups) > threshold,
+        settings.max_detections,
+    )
     kept_boxes = candidates.boxes[kept]
     complete = not cut or len(kept) == settings.max_detections
     if settings.merge and 1 < len(boxes) < MERGE_BELOW:
@@ -162,13 +168,13 @@ def _best_candidates(chosen: FloatArray, rows: IntArray, settings: NmsSettings) 
     if settings.class_ids is not None:
         wanted = np.isin(class_ids, settings.class_ids)
         index, class_ids, scores = index[wanted], class_ids[wanted], scores[wanted]
-    order = _best_first(scores, settings.max_candidates)
+    order = best_first(scores, settings.max_candidates)
     cut = len(order) < len(scores)
     index = index[order]
     return _Candidates(cxcywh_to_xyxy(chosen[index, :4]), scores[order], class_ids[order], rows[index]), cut
 
 
-def _best_first(scores: FloatArray, limit: int) -> IntArray:
+def best_first(scores: FloatArray, limit: int) -> IntArray:
     """Positions of the ``limit`` highest scores, descending; equal scores in their order."""
     if len(scores) <= limit:
         return np.argsort(-scores, kind="stable")
@@ -197,22 +203,27 @@ def _merge(
     return merged, overlaps.sum(axis=1) > 1
 
 
-def _greedy_sorted(
-    boxes: FloatArray, iou_threshold: float, groups: IntArray | None, max_kept: int
-) -> IntArray:
-    """Greedy suppression of boxes [N, 4] in order of falling score: kept positions, int64, ascending.
+Suppresses = Callable[[IntArray, IntArray], BoolArray]
+"""Of the boxes at positions [n] and [m], ascending: which of the first suppress which of the second, bool [n, m]."""
 
-    Block by block: what kept boxes of earlier blocks suppress is taken out, the rest is resolved among itself.
+
+def greedy(count: int, suppresses: Suppresses, max_kept: int) -> IntArray:
+    """Greedy suppression of boxes in order of falling score: kept positions, int64, ascending.
+
+    A box is kept unless one that was kept before suppresses it. Block by block: what kept boxes of earlier blocks
+    suppress is taken out, the rest is resolved among itself.
+
+    Args:
+        count: how many boxes there are.
+        suppresses: which suppress which.
+        max_kept: stop after so many.
     """
-    threshold = np.float32(iou_threshold)
     kept: IntArray = np.empty(0, dtype=np.int64)
-    for start in range(0, len(boxes), _BLOCK):
-        alive = np.arange(start, min(start + _BLOCK, len(boxes)))
+    for start in range(0, count, _BLOCK):
+        alive = np.arange(start, min(start + _BLOCK, count))
         if len(kept):
-            worst = _group_iou(boxes, kept, alive, groups).max(axis=0)
-            alive = alive[worst <= threshold]
-        survivors = _resolve(_group_iou(boxes, alive, alive, groups), threshold)
-        kept = np.concatenate((kept, alive[survivors]))
+            alive = alive[~suppresses(kept, alive).any(axis=0)]
+        kept = np.concatenate((kept, alive[_resolve(suppresses(alive, alive))]))
         if len(kept) >= max_kept:
             return kept[:max_kept]
     return kept
@@ -248,11 +259,11 @@ def pairwise_iou(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
     return iou
 
 
-def _resolve(iou: FloatArray, threshold: np.float32) -> BoolArray:
-    """Greedy suppression within a block: bool [n] from its IoU [n, n] in order of falling score."""
-    suppresses = np.triu(iou > threshold, k=1)
-    alive = np.ones(len(iou), dtype=np.bool_)
-    for number in np.flatnonzero(suppresses.any(axis=1)):  # most boxes suppress none
+def _resolve(suppresses: BoolArray) -> BoolArray:
+    """Greedy suppression within a block: bool [n] from bool [n, n] in order of falling score."""
+    later = np.triu(suppresses, k=1)
+    alive = np.ones(len(later), dtype=np.bool_)
+    for number in np.flatnonzero(later.any(axis=1)):  # most boxes suppress none
         if alive[number]:
-            alive &= ~suppresses[number]
+            alive &= ~later[number]
     return alive

@@ -14,7 +14,8 @@ h w   cells of a feature map
 
 Names carry format, frame and unit: ``boxes_xyxy_px`` (two corners, pixels), ``boxes_cxcywh_rel`` (centre and
 size, 0..1 of the image), ``size_hw``. A *picture* is what a file holds, after its EXIF orientation was
-applied; the *frame* is what the network sees (letterboxed). Pictures are RGB uint8 arrays [H, W, 3].
+applied; the *frame* is what the network sees (letterboxed). Pictures are RGB uint8 arrays [H, W, 3], unless a
+:class:`vedette.core.picture_format.PictureFormat` says otherwise.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
 
     from vedette.core.provenance import Provenance
 
-Image = NDArray[np.uint8]
-"""RGB picture, uint8 [H, W, 3]."""
+Image = NDArray[np.uint8 | np.uint16]
+"""Picture: RGB uint8 [H, W, 3], or uint8 or uint16 [H, W, channels] of another picture format."""
+
+RgbImage = NDArray[np.uint8]
+"""Picture of 8-bit RGB, uint8 [H, W, 3]: what people look at."""
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -51,7 +55,7 @@ class Sample:
     """One picture with its true boxes, on the way from disk to a batch.
 
     Attributes:
-        image: RGB uint8 [H, W, 3].
+        image: RGB uint8 [H, W, 3], or of another picture format.
         boxes_xyxy_px: float32 [M, 4], pixels of ``image``; may reach over its edges.
         class_ids: int64 [M], 0-based.
         ignored: bool [M]; True for crowd, difficult and "don't care" boxes: neither target nor background.
@@ -73,7 +77,7 @@ class Batch:
     """Samples of one size, stacked.
 
     Attributes:
-        images: uint8 [B, 3, H, W], RGB.
+        images: uint8 [B, 3, H, W], RGB; of another picture format uint8 or uint16 [B, channels, H, W].
         targets: float32 [M, 6]: (image in batch, class, cx, cy, w, h), the box in 0..1 of the frame.
         ignored: float32 [K, 6]: the same for boxes that are neither target nor background.
         image_numbers: int64 [B], position of each picture in its split; more than B where frames hold several.
@@ -85,6 +89,16 @@ class Batch:
     ignored: torch.Tensor
     image_numbers: torch.Tensor
     labelled: torch.Tensor | None = None
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, from where a GPU fetches it on the side; torch's loader calls this."""
+        return Batch(
+            images=self.images.pin_memory(),
+            targets=self.targets.pin_memory(),
+            ignored=self.ignored.pin_memory(),
+            image_numbers=self.image_numbers,
+            labelled=None if self.labelled is None else self.labelled.pin_memory(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +116,8 @@ class Detections:
             (batch time divided by the number of pictures in the batch).
         provenance: where in the network each box comes from, if it was asked for.
         track_ids: int64 [N], which object of its source each box is, from 1, -1 for none; None: nothing was tracked.
+        frame_index: of a picture out of a video or stream, its number there from 0.
+        time_ms: of such a picture, when it is shown; in a stream, when it arrived since the reading began.
     """
 
     boxes_xyxy_px: FloatArray
@@ -113,6 +129,8 @@ class Detections:
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     provenance: Provenance | None = None
     track_ids: IntArray | None = None
+    frame_index: int | None = None
+    time_ms: float | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -147,8 +165,14 @@ class Detections:
         return records
 
     def to_json(self) -> str:
-        """One line of JSON: ``path``, ``size_hw`` and ``detections``, a list of :meth:`records`."""
-        content = {"path": self.path, "size_hw": list(self.size_hw), "detections": self.records()}
+        """One line of JSON: ``path``, ``size_hw`` and ``detections``, a list of :meth:`records`.
+
+        A picture out of a video or stream has ``frame_index`` and ``time_ms`` too.
+        """
+        content: dict[str, Any] = {"path": self.path}
+        if self.frame_index is not None:
+            content |= {"frame_index": self.frame_index, "time_ms": self.time_ms}
+        content |= {"size_hw": list(self.size_hw), "detections": self.records()}
         return printable(json.dumps(content, ensure_ascii=False, allow_nan=False))
 
     def to_coco(self, image_id: int | str, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:

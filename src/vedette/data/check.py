@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from vedette.core.picture_format import RGB8
 from vedette.core.types import IntArray
 from vedette.data.defects import KINDS, Defect
 from vedette.data.description import DatasetDescription
@@ -128,8 +129,14 @@ def check_dataset(
         splits=MappingProxyType({name: _report(index, damaged[name]) for name, index in indexes.items()}),
         class_names=description.class_names,
         decoded=decode,
-        notes=description.notes,
+        notes=(*description.notes, *_format_notes(description)),
     )
+
+
+def _format_notes(description: DatasetDescription) -> list[str]:
+    """What pictures are taken for, where that is not the usual."""
+    pictures = description.picture_format
+    return [] if pictures == RGB8 else [f"pictures are read as {pictures}"]
 
 
 def _damaged(index: SplitIndex) -> dict[int, Defect]:
@@ -138,7 +145,7 @@ def _damaged(index: SplitIndex) -> dict[int, Defect]:
     def decode(number: int) -> Defect | None:
         path = index.image_path(number)
         try:
-            read_image(path)
+            read_image(path, picture_format=index.picture_format)
         except ImageError as error:
             boxes = len(index.labels(number).class_ids)
             return Defect(str(path), 0, "picture-damaged", f"{error.kind}: {error.what} ({boxes} boxes)")

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from vedette.core.letterbox import LetterboxPolicy
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.core.random import generator
+from vedette.core.resample import resize
 from vedette.core.types import Batch, Sample
 
 if TYPE_CHECKING:
@@ -31,15 +33,19 @@ Collate = Callable[[Sequence["Place"], Sequence[Sample]], Batch]
 """Makes a batch of samples, given with their places; must be picklable to be used by workers."""
 
 
-def collate(samples: Sequence[Sample], size_hw: SizeHW | None = None) -> Batch:
+def collate(
+    samples: Sequence[Sample], size_hw: SizeHW | None = None, picture_format: PictureFormat = RGB8
+) -> Batch:
     """Stack samples of one size.
 
     Args:
         samples: in batch order; all of one size.
         size_hw: needed only if there may be no sample at all.
+        picture_format: of the samples.
     """
     height, width = samples[0].image.shape[:2] if samples else size_hw or (0, 0)
-    pixels = np.empty((len(samples), height, width, 3), dtype=np.uint8)
+    shape = (len(samples), height, width, picture_format.channels)
+    pixels = np.empty(shape, dtype=picture_format.dtype)
     for row, sample in enumerate(samples):
         pixels[row] = sample.image
     boxes = [_target_rows(row, sample, (height, width)) for row, sample in enumerate(samples)]
@@ -49,7 +55,7 @@ def collate(samples: Sequence[Sample], size_hw: SizeHW | None = None) -> Batch:
     )
     labelled = _joined_labelled(samples)
     return Batch(
-        # A view: [B, H, W, 3] in memory is what torch calls channels-last [B, 3, H, W].
+        # A view: [B, H, W, C] in memory is what torch calls channels-last [B, C, H, W].
         images=torch.from_numpy(pixels).permute(0, 3, 1, 2),
         targets=torch.from_numpy(rows[~ignored]),
         ignored=torch.from_numpy(rows[ignored]),
@@ -58,13 +64,26 @@ def collate(samples: Sequence[Sample], size_hw: SizeHW | None = None) -> Batch:
     )
 
 
-def collate_single(places: Sequence[Place], samples: Sequence[Sample], *, size_hw: SizeHW) -> Batch:
+def collate_single(
+    places: Sequence[Place],
+    samples: Sequence[Sample],
+    *,
+    size_hw: SizeHW,
+    picture_format: PictureFormat = RGB8,
+) -> Batch:
     """:func:`collate`, as a loader calls it."""
     del places  # nothing is drawn
-    return collate(samples, size_hw)
+    return collate(samples, size_hw, picture_format)
 
 
-def collate_quad(places: Sequence[Place], samples: Sequence[Sample], *, size_hw: SizeHW, seed: int) -> Batch:
+def collate_quad(
+    places: Sequence[Place],
+    samples: Sequence[Sample],
+    *,
+    size_hw: SizeHW,
+    seed: int,
+    picture_format: PictureFormat = RGB8,
+) -> Batch:
     """Join every four samples into one frame of twice the size, then stack these.
 
     By a draw of the place of its first sample, a group becomes either that sample enlarged, or all four as tiles.
@@ -77,30 +96,31 @@ def collate_quad(places: Sequence[Place], samples: Sequence[Sample], *, size_hw:
     groups = range(0, len(samples), QUAD)
     draws = [generator(seed, "quad", *places[first][:2]).random() for first in groups]
     joined = [
-        enlarge(samples[first]) if draw < _ENLARGED_SHARE else tile_four(samples[first : first + QUAD])
+        enlarge(samples[first])
+        if draw < _ENLARGED_SHARE
+        else tile_four(samples[first : first + QUAD], picture_format)
         for first, draw in zip(groups, draws, strict=True)
     ]
     numbers = torch.tensor([sample.image_number for sample in samples], dtype=torch.int64)
     height, width = size_hw
-    return replace(collate(joined, (2 * height, 2 * width)), image_numbers=numbers)
+    return replace(collate(joined, (2 * height, 2 * width), picture_format), image_numbers=numbers)
 
 
 def enlarge(sample: Sample) -> Sample:
     """A sample at twice its size, bilinear."""
     height, width = sample.image.shape[:2]
-    image = cv2.resize(sample.image, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
-    return replace(
-        sample, image=np.asarray(image, dtype=np.uint8), boxes_xyxy_px=sample.boxes_xyxy_px * np.float32(2)
-    )
+    image = resize(sample.image, (2 * height, 2 * width), cv2.INTER_LINEAR)
+    return replace(sample, image=image, boxes_xyxy_px=sample.boxes_xyxy_px * np.float32(2))
 
 
-def tile_four(samples: Sequence[Sample]) -> Sample:
+def tile_four(samples: Sequence[Sample], picture_format: PictureFormat = RGB8) -> Sample:
     """One to four samples of one size in a frame of twice that size, down the columns.
 
     The order is top left, bottom left, top right, bottom right.
     """
     height, width = samples[0].image.shape[:2]
-    image = np.full((2 * height, 2 * width, 3), _BACKGROUND, dtype=np.uint8)
+    shape = (2 * height, 2 * width, picture_format.channels)
+    image = np.full(shape, picture_format.grey(_BACKGROUND), dtype=picture_format.dtype)
     boxes = []
     for number, sample in enumerate(samples):
         left, top = number // 2 * width, number % 2 * height

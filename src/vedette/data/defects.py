@@ -97,6 +97,9 @@ KINDS: dict[str, DefectKind] = {
     "picture-unreadable": DefectKind("picture", "the picture's header cannot be read or is refused"),
     "picture-damaged": DefectKind("picture", "the header is sound, but the picture cannot be decoded"),
     "picture-too-small": DefectKind("picture", "the picture is less than 10 pixels wide or high"),
+    "picture-converted": DefectKind(
+        "note", "the picture has other channels or bits than the description says, and is converted"
+    ),
     "picture-listed-twice": DefectKind("duplicate", "the list names the picture a second time"),
     "picture-in-two-splits": DefectKind("kept", "the picture belongs to two splits"),
     "not-a-picture": DefectKind("picture", "a list entry whose suffix is not that of a picture"),

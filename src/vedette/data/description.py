@@ -23,8 +23,10 @@ Ours adds ``format``; a split is then a mapping. ``docs`` of each format: :mod:`
     names: [boat]
 
 Any mapping may name ``backgrounds``: folders of pictures without objects; and, where not all classes are labelled in
-all pictures, ``labelled`` and ``objectness``: see :mod:`vedette.data.labelled`. Relative paths are taken from
-``path``; where the YAML has no ``path``, from the folder of the YAML and then from the working directory.
+all pictures, ``labelled`` and ``objectness``: see :mod:`vedette.data.labelled`. ``channels``, ``bits`` and
+``value_range`` say what pictures are made of where that is not 8-bit RGB: see :mod:`vedette.data.picture_keys`.
+Relative paths are taken from ``path``; where the YAML has no ``path``, from the folder of the YAML and then from the
+working directory.
 
 Nothing in a description is ever executed or downloaded; ``download`` is passed over with a note.
 """
@@ -40,8 +42,11 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from vedette.config.base import read_yaml_mapping
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.data.cache_folder import cache_folder
 from vedette.data.labelled import ALL_LABELLED, LabelledRules, parse_labelled
+from vedette.data.picture_keys import PICTURE_KEYS, parse_picture_format
+from vedette.data.sources import PICTURE_SUFFIXES, SAMPLE_SUFFIXES
 from vedette.errors import ConfigError, DataError, nearest
 
 DATA_VARIABLE = "VEDETTE_DATA_DIR"
@@ -55,7 +60,7 @@ FORMATS: tuple[LabelFormat, ...] = ("yolo", "coco", "voc", "csv")
 SPLITS = ("train", "val", "test")
 MAX_NAME_LENGTH = 256
 
-_KEYS = ("format", "path", *SPLITS, "nc", "names", "coordinates", "download", "roboflow")
+_KEYS = ("format", "path", *SPLITS, "nc", "names", "coordinates", *PICTURE_KEYS, "download", "roboflow")
 _PASSED_OVER = ("download", "roboflow")
 _ANY_FORMAT = ("backgrounds", "labelled", "objectness")
 # Needed and optional keys of a split that is a mapping.
@@ -105,6 +110,7 @@ class DatasetDescription:
         search_roots: folders against which relative paths are tried, in order.
         notes: what was passed over, one sentence each.
         names_download: whether the YAML says how to fetch the data set, which is never done.
+        picture_format: what the pictures are made of.
     """
 
     name: str
@@ -119,12 +125,18 @@ class DatasetDescription:
     search_roots: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     names_download: bool = False
+    picture_format: PictureFormat = RGB8
 
     def __reduce__(self) -> tuple[object, ...]:
         """Let the description cross a process border although its mapping is read-only."""
         values = {name: getattr(self, name) for name in self.__slots__}
         values["splits"] = dict(self.splits)
         return (_rebuild_description, (values,))
+
+    @property
+    def picture_suffixes(self) -> frozenset[str]:
+        """Suffixes by which a file in a folder or list is taken for a picture."""
+        return PICTURE_SUFFIXES if self.picture_format == RGB8 else SAMPLE_SUFFIXES
 
     def source(self, split: str) -> SplitSource:
         """The source of a split. Raises DataError if the description has no such split."""
@@ -242,6 +254,7 @@ def _parse(
             if values.get(key) is not None
         ),
         names_download=values.get("download") is not None,
+        picture_format=parse_picture_format(values, file),
     )
 
 

@@ -34,6 +34,7 @@ def sniff_format(start: bytes) -> str | None:
         b"8BPS": "psd",
         b"<svg": "svg",
         b"\x76\x2f\x31\x01": "openexr",
+        b"\x93NUMPY": "npy",
     }
     return next((name for magic, name in signatures.items() if start.startswith(magic)), None)
 

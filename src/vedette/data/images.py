@@ -1,14 +1,17 @@
 """Picture files: header check, decoding, orientation, colour order. The only way a picture enters vedette.
 
 A file is read once, recognised by its first bytes (the suffix plays no part), checked by its header, and only
-then decoded to RGB uint8 [H, W, 3] with its EXIF orientation applied. Data sets are never written to.
+then decoded to RGB uint8 [H, W, 3] with its EXIF orientation applied, or to the samples of another
+:class:`~vedette.core.picture_format.PictureFormat`. Data sets are never written to.
 
 Rules that every stage shares:
 
-- Formats: JPEG (of an MPO file the first picture), PNG, WebP, BMP, TIFF; one picture a file.
+- Formats: JPEG (of an MPO file the first picture), PNG, WebP, BMP, TIFF, NPY; one picture a file.
 - Orientation: the EXIF tag 0x0112, all eight values; a damaged EXIF block counts as "upright".
 - Grey, palette, 1-bit and CMYK pictures become RGB. 16-bit samples are scaled by 255/65535, not cut off.
 - Transparency is composited on white, as a browser shows it.
+- For another picture format samples keep their depth and channels; what differs from it is converted by the rule in
+  :mod:`vedette.core.picture_format`, or refused. TIFF files may then hold any number of channels, or a page for each.
 
 :class:`~vedette.errors.ImageError` carries one of these kinds:
 
@@ -20,6 +23,7 @@ Rules that every stage shares:
 ``multiple-pictures``   animated or with several pages
 ``too-large``           more bytes or pixels than :class:`ImageLimits` allows
 ``bad-aspect``          one side is more than ``max_aspect`` times the other
+``wrong-channels``      its channels cannot become those of the picture format asked for
 ``truncated``           the file ends before its picture does
 ``unreadable``          damaged content, or the file cannot be opened
 ======================  ==============================================================
@@ -28,7 +32,7 @@ Rules that every stage shares:
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -42,13 +46,14 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.data.headers import exif_orientation, png_bit_depth, sniff_format, webp_canvas
 from vedette.data.pixels import decode_16_bit, decode_jpeg, decode_with_pillow, orient
+from vedette.data.samples import StoredSamples, decode_samples, npy_stored, pillow_stored, tiff_stored
 from vedette.errors import ImageError
 
 if TYPE_CHECKING:
-    from vedette.core.types import Image as RgbImage
-    from vedette.core.types import SizeHW
+    from vedette.core.types import Image, SizeHW
 
 IMAGE_KINDS: Final = (
     "missing",
@@ -58,11 +63,14 @@ IMAGE_KINDS: Final = (
     "multiple-pictures",
     "too-large",
     "bad-aspect",
+    "wrong-channels",
     "truncated",
     "unreadable",
 )
 
-IMAGE_FORMATS: Final = ("jpeg", "png", "webp", "bmp", "tiff")
+IMAGE_FORMATS: Final = ("jpeg", "png", "webp", "bmp", "tiff", "npy")
+
+_PLANAR: Final = (284, 2)
 
 # Plugins are called directly: Image.open would try every installed format and warn on its own size limit.
 _PLUGINS: Final[dict[str, type[ImageFile.ImageFile]]] = {
@@ -83,12 +91,19 @@ class ImageLimits:
         max_bytes: size of the file.
         max_aspect: longer side over shorter side.
         formats: accepted formats, from :data:`IMAGE_FORMATS`.
+        max_decoded_bytes: size of a picture of another format than 8-bit RGB in memory; such files, often
+            uncompressed, may be as large.
     """
 
     max_pixels: int = 50_000_000
     max_bytes: int = 64_000_000
     max_aspect: float = 200.0
     formats: tuple[str, ...] = IMAGE_FORMATS
+    max_decoded_bytes: int = 400_000_000
+
+    def file_bytes(self, picture_format: PictureFormat) -> int:
+        """How large a file may be."""
+        return self.max_bytes if picture_format == RGB8 else max(self.max_bytes, self.max_decoded_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +114,9 @@ class ImageHeader:
         size_hw: (height, width) after the orientation is applied: the size of the decoded picture.
         format: one of :data:`IMAGE_FORMATS`.
         orientation: EXIF orientation that decoding applies, 1..8; 1 = stored upright.
-        mode: sample layout in Pillow's names ("RGB", "L", "P", "CMYK", "I;16" ...).
+        mode: sample layout in Pillow's names ("RGB", "L", "P", "CMYK", "I;16" ...), where Pillow reads the file.
         bit_depth: bits a sample, 8 or 16 (or 1, 2, 4 for PNG).
+        channels: samples a pixel, as stored.
     """
 
     size_hw: SizeHW
@@ -108,25 +124,34 @@ class ImageHeader:
     orientation: int
     mode: str
     bit_depth: int
+    channels: int
 
 
-def probe_image(path: Path | str, *, limits: ImageLimits | None = None) -> ImageHeader:
+def probe_image(
+    path: Path | str, *, limits: ImageLimits | None = None, picture_format: PictureFormat = RGB8
+) -> ImageHeader:
     """Read and check the header of a picture file; nothing is decoded.
 
     Raises:
         ImageError: see the kinds above; damage behind the header is not seen here.
     """
     limits = limits or ImageLimits()
-    _check_file_size(path, limits)
+    _check_file_size(path, limits.file_bytes(picture_format))
     try:
         with Path(path).open("rb") as stream:
-            header, _ = _check_header(stream, path, limits)
+            header = _check_header(stream, path, limits, picture_format)[0]
     except OSError as error:
         raise _cannot_open(error, path) from None
     return header
 
 
-def read_image(path: Path | str, *, limits: ImageLimits | None = None, reduce: int = 1) -> RgbImage:
+def read_image(
+    path: Path | str,
+    *,
+    limits: ImageLimits | None = None,
+    reduce: int = 1,
+    picture_format: PictureFormat = RGB8,
+) -> Image:
     """Read a picture file.
 
     Args:
@@ -134,35 +159,47 @@ def read_image(path: Path | str, *, limits: ImageLimits | None = None, reduce: i
         limits: what to refuse before decoding.
         reduce: 1, 2, 4 or 8: the size may be divided by this (rounded up) while decoding, which is faster.
             Only JPEG does so; other formats come in full size.
+        picture_format: what to make of its samples.
 
     Returns:
-        RGB uint8 [H, W, 3], upright, contiguous.
+        RGB uint8 [H, W, 3], or what the picture format says; upright, contiguous.
 
     Raises:
         ImageError: with ``where`` = path; see the kinds above.
     """
     limits = limits or ImageLimits()
-    _check_file_size(path, limits)
+    most = limits.file_bytes(picture_format)
+    _check_file_size(path, most)
     try:
         with Path(path).open("rb") as stream:
-            raw = stream.read(limits.max_bytes + 1)
+            raw = stream.read(most + 1)
     except OSError as error:
         raise _cannot_open(error, path) from None
-    return decode_image(raw, where=path, limits=limits, reduce=reduce)
+    return decode_image(raw, where=path, limits=limits, reduce=reduce, picture_format=picture_format)
 
 
 def decode_image(
-    raw: bytes, *, where: object = "", limits: ImageLimits | None = None, reduce: int = 1
-) -> RgbImage:
+    raw: bytes,
+    *,
+    where: object = "",
+    limits: ImageLimits | None = None,
+    reduce: int = 1,
+    picture_format: PictureFormat = RGB8,
+) -> Image:
     """The same as :func:`read_image` for the bytes of a file; ``where`` names them in errors."""
     limits = limits or ImageLimits()
     if not raw:
         raise ImageError("the file is empty", where=where, kind="empty")
-    if len(raw) > limits.max_bytes:
-        raise _too_many_bytes(len(raw), where, limits)
-    header, picture = _check_header(io.BytesIO(raw), where, limits)
+    if len(raw) > limits.file_bytes(picture_format):
+        raise _too_many_bytes(len(raw), where, limits.file_bytes(picture_format))
+    header, picture = _check_header(io.BytesIO(raw), where, limits, picture_format)
+    if isinstance(picture, StoredSamples):
+        return _fitted(raw, header, picture, where, reduce, picture_format)
     if header.format == "jpeg" and header.mode in ("RGB", "L"):
         pixels = decode_jpeg(raw, where, reduce)
+    elif header.bit_depth == 16 and _lies_in_planes(picture):  # OpenCV mixes them up
+        header, stored = _check_samples(io.BytesIO(raw), header.format, where, limits, picture_format)
+        return _fitted(raw, header, stored, where, reduce, picture_format)
     elif header.bit_depth == 16 and header.mode not in ("I;16", "I;16B", "I;16L"):
         pixels = decode_16_bit(raw, picture, where)
     else:
@@ -170,17 +207,30 @@ def decode_image(
     return np.ascontiguousarray(orient(pixels, header.orientation))
 
 
-def _check_file_size(path: Path | str, limits: ImageLimits) -> None:
+def _fitted(  # the parts of a call, passed on
+    raw: bytes,
+    header: ImageHeader,
+    stored: StoredSamples,
+    where: object,
+    reduce: int,
+    picture_format: PictureFormat,
+) -> Image:
+    """Decode samples as they are stored, turn them, and convert what differs from the picture format."""
+    samples = orient(decode_samples(raw, stored, where, reduce), header.orientation)
+    return np.ascontiguousarray(picture_format.fitted(samples, transparency=stored.transparency))
+
+
+def _check_file_size(path: Path | str, most: int) -> None:
     try:
         size = Path(path).stat().st_size
     except OSError as error:
         raise _cannot_open(error, path) from None
-    if size > limits.max_bytes:
-        raise _too_many_bytes(size, path, limits)
+    if size > most:
+        raise _too_many_bytes(size, path, most)
 
 
-def _too_many_bytes(size: int, where: object, limits: ImageLimits) -> ImageError:
-    return ImageError(f"file of {size} bytes, more than {limits.max_bytes}", where=where, kind="too-large")
+def _too_many_bytes(size: int, where: object, most: int) -> ImageError:
+    return ImageError(f"file of {size} bytes, more than {most}", where=where, kind="too-large")
 
 
 def _cannot_open(error: OSError, path: object) -> ImageError:
@@ -190,12 +240,58 @@ def _cannot_open(error: OSError, path: object) -> ImageError:
 
 
 def _check_header(
-    stream: BinaryIO, where: object, limits: ImageLimits
-) -> tuple[ImageHeader, ImageFile.ImageFile]:
-    """Recognise the format, read size and orientation, refuse what the limits exclude."""
+    stream: BinaryIO, where: object, limits: ImageLimits, picture_format: PictureFormat
+) -> tuple[ImageHeader, ImageFile.ImageFile | StoredSamples]:
+    """Recognise the format, read size and orientation, refuse what the limits exclude; with what will decode it."""
     start = stream.read(64)
     stream.seek(0)
     image_format = _accepted_format(start, where, limits)
+    if image_format == "npy" or picture_format != RGB8:
+        return _check_samples(stream, image_format, where, limits, picture_format)
+    return _check_with_pillow(stream, image_format, where, limits)
+
+
+def _check_samples(
+    stream: BinaryIO, image_format: str, where: object, limits: ImageLimits, picture_format: PictureFormat
+) -> tuple[ImageHeader, StoredSamples]:
+    """The header of a picture whose samples keep their depth; refuses what cannot become the picture format."""
+    stored = None
+    if image_format == "npy":
+        stored = npy_stored(stream, where)
+    elif image_format == "tiff":
+        stored = tiff_stored(stream, where)
+        stream.seek(0)
+    if stored is None:
+        header, picture = _check_with_pillow(stream, image_format, where, limits)
+        stream.seek(0)
+        stored = pillow_stored(picture, stream.read(64))
+        header = replace(header, bit_depth=stored.bits, channels=stored.channels)
+    else:
+        _check_size(stored.size_hw, where, limits)
+        size_hw = stored.size_hw if stored.orientation < 5 else stored.size_hw[::-1]
+        header = ImageHeader(size_hw, image_format, stored.orientation, "", stored.bits, stored.channels)
+    if not picture_format.fits(stored.channels, transparency=stored.transparency):
+        raise ImageError(
+            f"has {stored.channels} channels, which cannot become {picture_format.channels}",
+            where=where,
+            kind="wrong-channels",
+            fix="convert the file, or correct 'channels' in the description of the data set",
+        )
+    if stored.decoded_bytes > limits.max_decoded_bytes:
+        raise ImageError(
+            f"takes {stored.decoded_bytes} bytes in memory, more than {limits.max_decoded_bytes}",
+            where=where,
+            kind="too-large",
+        )
+    return header, stored
+
+
+def _check_with_pillow(
+    stream: BinaryIO, image_format: str, where: object, limits: ImageLimits
+) -> tuple[ImageHeader, ImageFile.ImageFile]:
+    """The header of a picture that Pillow opens."""
+    start = stream.read(64)
+    stream.seek(0)
     if image_format == "webp":
         # Pillow prepares the whole canvas while it reads a WebP header, so the size is taken beforehand.
         _check_size(webp_canvas(start), where, limits)
@@ -224,8 +320,19 @@ def _check_header(
         orientation=orientation,
         mode=picture.mode,
         bit_depth=_bit_depth(picture, start),
+        channels=len(picture.getbands()),
     )
     return header, picture
+
+
+def _lies_in_planes(picture: ImageFile.ImageFile) -> bool:
+    """Whether a TIFF file of several channels holds them one after the other."""
+    tag, planes = _PLANAR
+    return (
+        isinstance(picture, TiffImagePlugin.TiffImageFile)
+        and picture.tag_v2.get(tag) == planes
+        and len(picture.getbands()) > 1
+    )
 
 
 def _accepted_format(start: bytes, where: object, limits: ImageLimits) -> str:
@@ -239,7 +346,7 @@ def _accepted_format(start: bytes, where: object, limits: ImageLimits) -> str:
             kind="not-an-image",
             fix=f"give one of {', '.join(limits.formats)}",
         )
-    if image_format not in limits.formats or image_format not in _PLUGINS:
+    if image_format not in limits.formats or image_format not in IMAGE_FORMATS:
         raise ImageError(
             f"unsupported format {image_format}",
             where=where,

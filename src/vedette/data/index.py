@@ -10,6 +10,7 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.core.types import BoolArray, IntArray
 from vedette.data.cache_folder import cache_folder
 from vedette.data.defects import Defect, pack_defects, unpack_defects
@@ -94,9 +95,10 @@ class SplitIndex:
         category_ids: category id of each class id in COCO results.
         counts: what went in and what became of it.
         content_hash: SHA-256 over class names, relative paths and byte sizes of the pictures, and all arrays; the
-            same on every machine.
+            same on every machine. Of pictures that are not 8-bit RGB also over their picture format.
         notes: what the reader of a log should know, one sentence each.
         packed_defects: see ``defects``.
+        picture_format: what the pictures are made of.
     """
 
     split: str
@@ -118,6 +120,7 @@ class SplitIndex:
     content_hash: str
     notes: tuple[str, ...]
     packed_defects: bytes
+    picture_format: PictureFormat = RGB8
 
     def __len__(self) -> int:
         return len(self.sizes_hw)
@@ -275,6 +278,7 @@ def _pack_index(
         content_hash=built.content_hash,
         notes=notes,
         packed_defects=pack_defects(built.defects),
+        picture_format=description.picture_format,
     )
 
 

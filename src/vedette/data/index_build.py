@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.core.types import BoolArray, IntArray
 from vedette.data.box_checks import RowCheck, check_rows, ignore_unlabelled
 from vedette.data.defects import Defect
@@ -87,12 +88,14 @@ def build_split(description: DatasetDescription, files: SplitFiles) -> BuiltSpli
     """Parse the labels, read the header of every picture, check every row, find what is labelled where."""
     raw = parse_split(description, files)
     stamps = stamp_files(raw.image_paths)
-    headers = probe_pictures(raw.image_paths, stamps[:, 0] != MISSING)
+    pictures = description.picture_format
+    headers = probe_pictures(raw.image_paths, stamps[:, 0] != MISSING, pictures)
     sizes = np.array(
         [header.size_hw if isinstance(header, ImageHeader) else (0, 0) for header in headers], np.int32
     )
     sizes = sizes.reshape(-1, 2)
     usable, picture_defects = _check_pictures(raw, headers, sizes)
+    picture_defects += _converted(raw, headers, pictures)
     check = check_rows(raw, sizes.astype(np.int64), usable, len(description.class_names))
     labelled = labelled_classes(
         files.labelled, raw.image_paths, description.class_names, description.search_roots
@@ -116,7 +119,7 @@ def build_split(description: DatasetDescription, files: SplitFiles) -> BuiltSpli
         counts=_count(raw, check, usable, defects),
         checked_paths=raw.image_paths,
         stamps=stamps,
-        content_hash=_content_hash(description.class_names, paths, stamps[order, 0], hashed),
+        content_hash=_content_hash(description.class_names, paths, stamps[order, 0], hashed, pictures),
     )
 
 
@@ -132,16 +135,18 @@ def stamp_files(paths: Sequence[str]) -> IntArray:
     return stamps
 
 
-def probe_pictures(paths: Sequence[str], present: BoolArray) -> list[ImageHeader | ImageError | None]:
+def probe_pictures(
+    paths: Sequence[str], present: BoolArray, picture_format: PictureFormat = RGB8
+) -> list[ImageHeader | ImageError | None]:
     """Header of each picture, or why it cannot be used; None for those that are not present."""
 
     def probe(number: int) -> ImageHeader | ImageError | None:
         if not present[number]:
             return None
         try:
-            header = probe_image(paths[number])
+            header = probe_image(paths[number], picture_format=picture_format)
             if _may_end_early(paths[number], header.format):
-                read_image(paths[number])
+                read_image(paths[number], picture_format=picture_format)
         except ImageError as error:
             return error
         return header
@@ -193,6 +198,20 @@ def _check_pictures(
     for number in np.flatnonzero(usable & (stated > 0).all(axis=1) & (stated != sizes).any(axis=1)).tolist():
         defects.append(_size_mismatch(raw, number, headers[number], sizes[number]))
     return usable, defects
+
+
+def _converted(
+    raw: RawSplit, headers: Sequence[ImageHeader | ImageError | None], picture_format: PictureFormat
+) -> list[Defect]:
+    """Pictures that are not of the picture format that the description asks for; nobody asks for 8-bit RGB."""
+    if picture_format == RGB8:
+        return []
+    wanted = picture_format.channels, picture_format.bits
+    return [
+        Defect(path, 0, "picture-converted", f"{header.channels} channels of {header.bit_depth} bits")
+        for path, header in zip(raw.image_paths, headers, strict=True)
+        if isinstance(header, ImageHeader) and (header.channels, header.bit_depth) != wanted
+    ]
 
 
 def _size_mismatch(raw: RawSplit, number: int, header: object, size_hw: NDArray[np.int32]) -> Defect:
@@ -254,8 +273,11 @@ def _content_hash(
     paths: Sequence[str],
     file_sizes: IntArray,
     arrays: dict[str, NDArray[np.generic]],
+    picture_format: PictureFormat,
 ) -> str:
     result = hashlib.sha256()
+    if picture_format != RGB8:  # all others keep the hash that they had before there were other formats
+        result.update(f"{picture_format.to_dict()}\n".encode())
     for name in class_names:
         result.update(f"{name}\0".encode())
     for path, size in zip(paths, file_sizes.tolist(), strict=True):

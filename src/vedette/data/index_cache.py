@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from vedette.core.picture_format import RGB8
 from vedette.data.defects import pack_defects, unpack_defects
 from vedette.data.description import DatasetDescription
 from vedette.data.index_build import BuiltSplit, SplitCounts, stamp_files
@@ -47,7 +48,7 @@ def cache_path(folder: Path, description: DatasetDescription, split: str) -> Pat
 
 def fingerprint(description: DatasetDescription, split: str, labels_digest: str) -> str:
     """SHA-256 over everything but the pictures that decides an index."""
-    decisive = [
+    decisive: list[object] = [
         FORMAT,
         description.format,
         description.class_names,
@@ -56,6 +57,8 @@ def fingerprint(description: DatasetDescription, split: str, labels_digest: str)
         repr(description.source(split)),
         labels_digest,
     ]
+    if description.picture_format != RGB8:
+        decisive.append(description.picture_format.to_dict())
     return hashlib.sha256(json.dumps(decisive).encode(errors="surrogateescape")).hexdigest()
 
 

@@ -25,6 +25,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.core.types import Batch, Sample
 from vedette.data.collate import Collate, collate, collate_single
 from vedette.data.memory import available_shared_memory
@@ -135,6 +136,7 @@ class LoaderSettings:
         prefetch: batches that each worker prepares ahead.
         pin_memory: put batches into page-locked memory, for a GPU.
         start: how workers are started; "" means :func:`start_method`.
+        picture_format: of the samples.
     """
 
     size_hw: SizeHW
@@ -142,6 +144,7 @@ class LoaderSettings:
     prefetch: int = 2
     pin_memory: bool = False
     start: str = ""
+    picture_format: PictureFormat = RGB8
 
 
 class BatchStream:
@@ -179,7 +182,8 @@ class BatchStream:
             _Samples(make_sample, self._marks),
             sampler,
             settings,
-            collate_samples or partial(collate_single, size_hw=settings.size_hw),
+            collate_samples
+            or partial(collate_single, size_hw=settings.size_hw, picture_format=settings.picture_format),
         )
         self._batches: Iterator[Any] | None = None
         self._processes: list[multiprocessing.process.BaseProcess] = []
@@ -228,7 +232,10 @@ class BatchStream:
         text = str(error)
         # Torch names a worker that it misses, but a worker may also die while a batch is fetched from it: then the
         # connection breaks, a moment before the process is seen to be gone.
-        if not isinstance(error, (ConnectionError, EOFError, FileNotFoundError)) and "worker (pid" not in text:
+        if (
+            not isinstance(error, (ConnectionError, EOFError, FileNotFoundError))
+            and "worker (pid" not in text
+        ):
             return error
         dead = self._dead_workers()
         process_ids = [process.pid for process in dead if process.pid is not None]
@@ -371,7 +378,8 @@ def _check_settings(sampler: RunSampler, settings: LoaderSettings) -> None:
         raise UsageError(f"{settings.workers} workers, at most {MAX_WORKERS} are supported")
     height, width = settings.size_hw
     part = -(-sampler.batch_size // (sampler.world_size * sampler.group)) * sampler.group
-    needed = part * height * width * 3 * settings.workers * (settings.prefetch + 1)
+    frame = height * width * settings.picture_format.bytes_per_pixel
+    needed = part * frame * settings.workers * (settings.prefetch + 1)
     free = available_shared_memory()
     if free is not None and needed > free:
         raise DataError(

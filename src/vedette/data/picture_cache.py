@@ -7,6 +7,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vedette.core.picture_format import PictureFormat
 from vedette.data.memory import available_memory, available_shared_memory
 from vedette.data.worker_marks import shared_tensor
 from vedette.errors import DataError, WriteError
@@ -36,9 +38,31 @@ class PictureCache(Protocol):
         """Keep a decoded picture."""
 
 
-def fits_easily(sizes_hw: IntArray) -> bool:
-    """Whether pictures of these sizes take at most a quarter of the memory, and shared memory, that is free."""
-    needed = int(_offsets(sizes_hw)[-1])
+@dataclass(frozen=True, slots=True)
+class PictureShapes:
+    """Sizes of n pictures, int64 [n, 2], and what they are made of."""
+
+    sizes_hw: IntArray
+    picture_format: PictureFormat
+
+    def __len__(self) -> int:
+        return len(self.sizes_hw)
+
+    def offsets(self) -> IntArray:
+        """Start of every picture in a block of bytes, and the end of the last: int64 [n + 1]."""
+        sizes = self.sizes_hw[:, 0] * self.sizes_hw[:, 1] * self.picture_format.bytes_per_pixel
+        return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+
+    def view(self, content: NDArray[np.uint8], number: int) -> Image:
+        """The bytes of a picture as that picture."""
+        pictures = self.picture_format
+        height, width = self.sizes_hw[number].tolist()
+        return content.view(pictures.dtype).reshape(height, width, pictures.channels)
+
+
+def fits_easily(shapes: PictureShapes) -> bool:
+    """Whether such pictures take at most a quarter of the memory, and shared memory, that is free."""
+    needed = int(shapes.offsets()[-1])
     known = [free for free in (available_memory(), available_shared_memory()) if free is not None]
     return bool(known) and needed <= min(known) // 4
 
@@ -52,13 +76,13 @@ class RamCache:
         DataError: there is not enough memory.
     """
 
-    def __init__(self, sizes_hw: IntArray) -> None:
-        self._sizes_hw = sizes_hw
-        self._offsets = _offsets(sizes_hw)
+    def __init__(self, shapes: PictureShapes) -> None:
+        self._shapes = shapes
+        self._offsets = shapes.offsets()
         needed = int(self._offsets[-1])
         _check_memory(needed)
         self._block = shared_tensor((needed,), torch.uint8)
-        self._ready = shared_tensor((len(sizes_hw),), torch.uint8)
+        self._ready = shared_tensor((len(shapes),), torch.uint8)
 
     def get(self, number: int) -> Image | None:
         """See :class:`PictureCache`."""
@@ -71,8 +95,7 @@ class RamCache:
 
     def _view(self, number: int) -> Image:
         start, end = self._offsets[number : number + 2].tolist()
-        view: Image = self._block[start:end].numpy().reshape(*self._sizes_hw[number].tolist(), 3)
-        return view
+        return self._shapes.view(self._block[start:end].numpy(), number)
 
 
 class DiskCache:
@@ -83,7 +106,7 @@ class DiskCache:
     cost decoding again, never a wrong picture.
 
     Args:
-        sizes_hw: [n, 2], of the pictures as kept.
+        shapes: of the pictures as kept.
         path_of: gives the source file of a picture.
         folder: the cache folder.
         place: which data set and size this is; a file for the same place and other content is replaced.
@@ -96,7 +119,7 @@ class DiskCache:
 
     def __init__(
         self,
-        sizes_hw: IntArray,
+        shapes: PictureShapes,
         path_of: Callable[[int], Path],
         folder: Path | None,
         *,
@@ -110,8 +133,8 @@ class DiskCache:
                 fix="set VEDETTE_CACHE_DIR, or use --cache ram",
             )
         self._path_of = path_of
-        self._sizes_hw = sizes_hw
-        self._offsets = _offsets(sizes_hw)
+        self._shapes = shapes
+        self._offsets = shapes.offsets()
         key = hashlib.sha256(f"{_LAYOUT_VERSION}|{place}".encode()).hexdigest()[:16]
         name = f"{key}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
         self._pixels_path = folder / "pictures" / f"{name}.pixels"
@@ -152,7 +175,7 @@ class DiskCache:
 
     def _view(self, number: int) -> Image:
         start, end = self._offsets[number : number + 2].tolist()
-        return self._pixels[start:end].reshape(*self._sizes_hw[number].tolist(), 3)
+        return self._shapes.view(self._pixels[start:end], number)
 
     def _prepare_files(self, key: str) -> None:
         folder = self._pixels_path.parent
@@ -161,7 +184,7 @@ class DiskCache:
             for old in folder.glob(f"{key}-*"):
                 if old not in (self._pixels_path, self._records_path):
                     old.unlink(missing_ok=True)
-            _reserve(self._records_path, len(self._sizes_hw) * _RECORD.itemsize)
+            _reserve(self._records_path, len(self._shapes) * _RECORD.itemsize)
             _reserve(self._pixels_path, int(self._offsets[-1]))
         except OSError as error:
             raise WriteError(
@@ -176,17 +199,11 @@ class DiskCache:
         pixels = np.memmap(self._pixels_path, dtype=np.uint8, mode="r+", shape=shape)
         # Plain arrays over the mapping: slicing a memmap object costs several times as much.
         self._pixels: NDArray[np.uint8] = np.asarray(pixels)
-        records = np.memmap(self._records_path, dtype=_RECORD, mode="r+", shape=(len(self._sizes_hw),))
+        records = np.memmap(self._records_path, dtype=_RECORD, mode="r+", shape=(len(self._shapes),))
         self._records: NDArray[Any] = np.asarray(records)
 
 
 _MAPPED = ("_pixels", "_records", "_verified")
-
-
-def _offsets(sizes_hw: IntArray) -> IntArray:
-    """Start of every picture in the block, and the end of the last: int64 [n + 1]."""
-    sizes = sizes_hw[:, 0] * sizes_hw[:, 1] * 3
-    return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
 
 
 def _check_memory(needed: int) -> None:

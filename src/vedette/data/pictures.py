@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.core.picture_format import RGB8, PictureFormat
+from vedette.core.resample import resize as resample
 from vedette.data.images import ImageLimits, read_image
-from vedette.data.picture_cache import DiskCache, PictureCache, RamCache, fits_easily
+from vedette.data.picture_cache import DiskCache, PictureCache, PictureShapes, RamCache, fits_easily
 from vedette.data.worker_marks import WorkerMarks
 from vedette.errors import ImageError
 
@@ -41,6 +43,7 @@ class PictureStore:
         cache_dir: folder for ``cache="disk"``.
         interpolation: "bilinear" for training; "area" shrinks without aliasing, for evaluation.
         limits: what to refuse before decoding.
+        picture_format: what the pictures are made of.
         reduced_decoding: let the JPEG decoder halve a picture while it is still larger than needed. Faster for
             large photographs, with slightly different pixels.
 
@@ -59,6 +62,7 @@ class PictureStore:
         interpolation: Interpolation = "bilinear",
         limits: ImageLimits | None = None,
         reduced_decoding: bool = False,
+        picture_format: PictureFormat = RGB8,
     ) -> None:
         self.index = index
         self.size_hw = size_hw
@@ -66,14 +70,16 @@ class PictureStore:
         self._interpolation: Interpolation = interpolation
         self._limits = limits or ImageLimits()
         self._reduced_decoding = reduced_decoding
+        self._picture_format = picture_format
         self._resized_hw = fitted_sizes(index.sizes_hw, size_hw)
         self._cache: PictureCache | None = None
-        if cache == "ram" or (cache == "auto" and fits_easily(self._resized_hw)):
-            self._cache = RamCache(self._resized_hw)
+        shapes = PictureShapes(self._resized_hw, picture_format)
+        if cache == "ram" or (cache == "auto" and fits_easily(shapes)):
+            self._cache = RamCache(shapes)
         elif cache == "disk":
             rules = f"{index.root}|{index.split}|{size_hw}|{interpolation}|{reduced_decoding}"
             self._cache = DiskCache(
-                self._resized_hw, index.image_path, cache_dir, place=rules, content=index.content_hash
+                shapes, index.image_path, cache_dir, place=rules, content=index.content_hash
             )
 
     def __len__(self) -> int:
@@ -85,7 +91,7 @@ class PictureStore:
         return height, width
 
     def picture(self, number: int) -> Image:
-        """RGB uint8 of :meth:`resized_hw`; not to be written to, it may be shared.
+        """A picture of :meth:`resized_hw` and of the picture format; not to be written to, it may be shared.
 
         Raises:
             ImageError: the file cannot be read, or has another size than when the index was made.
@@ -104,7 +110,7 @@ class PictureStore:
         height, width = self.index.sizes_hw[number].tolist()
         resized = self.resized_hw(number)
         reduce = _reduction((height, width), resized) if self._reduced_decoding else 1
-        image = read_image(path, limits=self._limits, reduce=reduce)
+        image = read_image(path, limits=self._limits, reduce=reduce, picture_format=self._picture_format)
         expected = ((height, width), (-(-height // reduce), -(-width // reduce)))
         if image.shape[:2] not in expected:
             raise ImageError(
@@ -135,7 +141,7 @@ def resize(image: Image, size_hw: SizeHW, interpolation: Interpolation) -> Image
         return image
     shrinks = size_hw[0] * size_hw[1] < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if interpolation == "area" and shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=method)  # type: ignore[return-value]
+    return resample(image, size_hw, method)
 
 
 def _reduction(source_hw: SizeHW, resized_hw: SizeHW) -> int:

@@ -6,7 +6,8 @@ Callers go through :mod:`vedette.data.images`, which checks size and format firs
 from __future__ import annotations
 
 import zlib
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +16,9 @@ from PIL import Image, ImageFile
 
 from vedette.data.headers import jpeg_is_complete
 from vedette.errors import ImageError
+
+ArrayT = TypeVar("ArrayT", bound=NDArray[np.generic])
+AnySample = TypeVar("AnySample", bound=np.generic)
 
 TRANSPARENT_BACKGROUND: Final = 255
 
@@ -54,6 +58,18 @@ def decode_16_bit(raw: bytes, picture: ImageFile.ImageFile, where: object) -> ND
     Raises:
         ImageError: damaged, or samples that OpenCV cannot read.
     """
+    pixels = _to_8_bit(samples_16_bit(raw, picture, where))
+    if pixels.ndim == 2:
+        return _grey_to_rgb(pixels)
+    return _on_background(pixels) if pixels.shape[2] == 4 else pixels
+
+
+def samples_16_bit(raw: bytes, picture: ImageFile.ImageFile, where: object) -> NDArray[np.uint16]:
+    """16-bit samples as OpenCV reads them: [H, W], RGB [H, W, 3] or RGBA [H, W, 4].
+
+    Raises:
+        ImageError: damaged, or samples that OpenCV cannot read.
+    """
     try:
         picture.verify()  # OpenCV accepts a PNG whose check sums are wrong
     except Exception as error:  # a parser facing hostile bytes
@@ -68,12 +84,10 @@ def decode_16_bit(raw: bytes, picture: ImageFile.ImageFile, where: object) -> ND
         raise ImageError(
             "16-bit samples of a kind that cannot be read", where=where, kind="unsupported-format"
         )
-    pixels = _to_8_bit(samples.astype(np.uint16, copy=False))
-    if pixels.ndim == 2:
-        return _grey_to_rgb(pixels)
-    if pixels.shape[2] == 4:
-        return _on_background(pixels[..., [2, 1, 0, 3]])
-    return pixels[..., ::-1]
+    deep = samples.astype(np.uint16, copy=False)
+    if deep.ndim == 2:
+        return deep
+    return deep[..., ::-1] if deep.shape[2] == 3 else deep[..., [2, 1, 0, 3]]
 
 
 def decode_with_pillow(picture: ImageFile.ImageFile, where: object) -> NDArray[np.uint8]:
@@ -82,9 +96,27 @@ def decode_with_pillow(picture: ImageFile.ImageFile, where: object) -> NDArray[n
     Raises:
         ImageError: truncated, unreadable, or of a sample type that has no 8-bit meaning.
     """
+    return converted_with_pillow(picture, _pillow_to_rgb, where)
+
+
+def converted_with_pillow(
+    picture: ImageFile.ImageFile, convert: Callable[[Image.Image], ArrayT], where: object
+) -> ArrayT:
+    """What a function makes of a picture once it is decoded.
+
+    Raises:
+        ImageError: truncated, unreadable, or of a sample type that has no meaning in 8 or 16 bits.
+    """
     try:
         picture.load()
-        return _pillow_to_rgb(picture, where)
+        if picture.mode not in _PILLOW_MODES and not picture.mode.startswith("I;16"):
+            raise ImageError(
+                f"samples of type {picture.mode} are not supported",
+                where=where,
+                kind="unsupported-format",
+                fix="save it with 8 or 16 bits a sample",
+            )
+        return convert(picture)
     except ImageError:
         raise
     except (OSError, EOFError, SyntaxError, ValueError, zlib.error) as error:
@@ -95,7 +127,7 @@ def decode_with_pillow(picture: ImageFile.ImageFile, where: object) -> NDArray[n
         raise ImageError(f"cannot be decoded ({error})", where=where, kind="unreadable") from None
 
 
-def orient(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def orient(pixels: NDArray[AnySample], orientation: int) -> NDArray[AnySample]:
     """Turn and mirror [H, W, ...] as an EXIF orientation of 1..8 says; returns a view."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
@@ -127,16 +159,9 @@ def _ends_in_undecoded_grey(raw: bytes, pixels: NDArray[np.uint8], flags: int) -
     return again is None or not np.array_equal(again, pixels)
 
 
-def _pillow_to_rgb(picture: Image.Image, where: object) -> NDArray[np.uint8]:
+def _pillow_to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
     if picture.mode.startswith("I;16"):
         return _grey_to_rgb(_to_8_bit(np.asarray(picture).astype(np.uint16)))
-    if picture.mode not in _PILLOW_MODES:
-        raise ImageError(
-            f"samples of type {picture.mode} are not supported",
-            where=where,
-            kind="unsupported-format",
-            fix="save it with 8 or 16 bits a sample",
-        )
     if picture.has_transparency_data:
         return _on_background(np.asarray(picture.convert("RGBA")))
     return np.asarray(picture.convert("RGB"))

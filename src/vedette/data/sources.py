@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,9 @@ from vedette.errors import DataError
 
 PICTURE_SUFFIXES = frozenset({"bmp", "dng", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp"})
 """Suffixes by which a file is taken for a picture; what it really holds is decided by its first bytes."""
+
+SAMPLE_SUFFIXES = PICTURE_SUFFIXES | {"npy"}
+"""The same for pictures that are not 8-bit RGB. Beside those, ``.npy`` files are mostly caches of other programs."""
 
 MAX_LIST_BYTES = 512_000_000
 
@@ -64,12 +67,15 @@ class PictureList:
         self.defects.append(defect)
 
 
-def collect_pictures(sources: Iterable[Path], roots: Sequence[Path]) -> PictureList:
+def collect_pictures(
+    sources: Iterable[Path], roots: Sequence[Path], suffixes: Collection[str] = PICTURE_SUFFIXES
+) -> PictureList:
     """All pictures of ``sources``.
 
     Args:
         sources: folders and list files.
         roots: folders against which relative entries of a list file are tried, after the list's own folder.
+        suffixes: of pictures.
 
     Raises:
         DataError: a source is not there or cannot be read.
@@ -77,10 +83,10 @@ def collect_pictures(sources: Iterable[Path], roots: Sequence[Path]) -> PictureL
     pictures = PictureList()
     for source in sources:
         if source.is_dir():
-            for path in walk_pictures(source):
+            for path in walk_pictures(source, suffixes):
                 pictures.add(path)
         elif source.is_file():
-            _add_listed(pictures, source, roots)
+            _add_listed(pictures, source, roots, suffixes)
         else:
             raise DataError(
                 "there is no such folder or list file", where=source, fix="correct the data set description"
@@ -88,7 +94,7 @@ def collect_pictures(sources: Iterable[Path], roots: Sequence[Path]) -> PictureL
     return pictures
 
 
-def walk_pictures(folder: Path) -> list[str]:
+def walk_pictures(folder: Path, suffixes: Collection[str] = PICTURE_SUFFIXES) -> list[str]:
     """Absolute paths of all files below ``folder`` that have a picture's suffix, in no particular order.
 
     Links to folders are followed, each real folder once. Raises DataError if a folder cannot be read.
@@ -106,13 +112,13 @@ def walk_pictures(folder: Path) -> list[str]:
             continue
         seen.add(real)
         folders.sort()
-        found += [os.path.join(base, name) for name in files if has_picture_suffix(name)]
+        found += [os.path.join(base, name) for name in files if has_picture_suffix(name, suffixes)]
     return found
 
 
-def has_picture_suffix(name: str) -> bool:
+def has_picture_suffix(name: str, suffixes: Collection[str] = PICTURE_SUFFIXES) -> bool:
     """Whether the text after the last dot is that of a picture file, in capitals or not."""
-    return name.rpartition(".")[2].lower() in PICTURE_SUFFIXES
+    return name.rpartition(".")[2].lower() in suffixes
 
 
 def read_list_file(path: Path) -> list[tuple[int, str]]:
@@ -129,11 +135,13 @@ def read_list_file(path: Path) -> list[tuple[int, str]]:
     return [(number, entry) for number, entry in entries if entry]
 
 
-def _add_listed(pictures: PictureList, list_file: Path, roots: Sequence[Path]) -> None:
+def _add_listed(
+    pictures: PictureList, list_file: Path, roots: Sequence[Path], suffixes: Collection[str]
+) -> None:
     for line, entry in read_list_file(list_file):
         mention = (str(list_file), line)
-        if "\0" in entry or not has_picture_suffix(entry):
-            text = f"{quoted(entry, 200)} has no picture suffix ({', '.join(sorted(PICTURE_SUFFIXES))})"
+        if "\0" in entry or not has_picture_suffix(entry, suffixes):
+            text = f"{quoted(entry, 200)} has no picture suffix ({', '.join(sorted(suffixes))})"
             pictures.refuse(Defect(*mention, "not-a-picture", text))
         else:
             pictures.add(_locate_entry(entry, list_file.parent, roots), mention)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vedette.config.evaluate import EvaluateConfig
@@ -11,10 +12,15 @@ from vedette.core.device import cpu_threads
 from vedette.data.description import load_description
 from vedette.data.index import SplitIndex, load_index
 from vedette.errors import UsageError
+from vedette.evaluate.label_files import write_label_files
 from vedette.evaluate.report import write_evaluation_report
-from vedette.evaluate.result import Evaluation
+from vedette.evaluate.result import Evaluation, WithoutTiles
 from vedette.evaluate.run import Progress, evaluate
-from vedette.infer.predictor import Predictor
+from vedette.infer.assemble import assemble, assembly_of
+from vedette.infer.configured import asked_precision
+from vedette.infer.tiling import AnyPredictor, TiledPredictor
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +35,8 @@ class CheckpointEvaluation:
 def evaluate_checkpoint(config: EvaluateConfig, *, progress: Progress | None = None) -> CheckpointEvaluation:
     """Evaluate ``config.weights`` on ``config.split`` of ``config.data``.
 
-    Writes ``metrics.json``, plots and pictures, ``report.html`` and, if asked for, ``predictions.json`` into a new
-    run folder, and the numbers a second time to ``config.json_path`` if that is given.
+    Writes ``metrics.json``, plots and pictures, ``report.html`` and, if asked for, ``predictions.json`` and labels
+    into a new run folder, and the numbers a second time to ``config.json_path`` if that is given.
 
     Raises:
         UsageError: weights or data are not named, or a setting makes no sense.
@@ -41,17 +47,34 @@ def evaluate_checkpoint(config: EvaluateConfig, *, progress: Progress | None = N
     for name in ("weights", "data"):
         if not getattr(config, name):
             raise UsageError(f"--{name} is missing", where="vedette val", fix=f"give --{name} FILE")
-    predictor = Predictor.from_file(config.weights, device=config.device, precision=config.precision)
+    precision = asked_precision(config.half, config.precision, config.device)
+    predictor = assemble(assembly_of(config, precision))
+    if config.dnn:
+        _log.warning("--dnn: the file of the weights says what runs it; OpenCV's network reader is not used")
     description = load_description(config.data)
     index = load_index(description, config.split, on_bad_label=config.on_bad_label)
     folder = create_run_folder(config.project, config.name, config.exist_ok)
     with cpu_threads(config.threads):
-        evaluation = evaluate(predictor, index, config, progress=progress)
+        evaluation = _measured(predictor, index, config, progress)
     evaluation.write_json(folder / "metrics.json")
     if config.json_path:
         evaluation.write_json(Path(config.json_path))
     if config.save_json:
         evaluation.write_predictions_json(folder / "predictions.json")
-    title = f"{folder.name}: {Path(config.weights).name} on {Path(config.data).stem}"
+    if config.save_txt:
+        write_label_files(evaluation, folder / "labels", scores=config.save_conf)
+    names = " + ".join(Path(name).name for name in config.weights)
+    title = f"{folder.name}: {names} on {Path(config.data).stem}"
     write_evaluation_report(evaluation, folder, title=title, plots=config.plots)
     return CheckpointEvaluation(evaluation, index, folder)
+
+
+def _measured(
+    predictor: AnyPredictor, index: SplitIndex, config: EvaluateConfig, progress: Progress | None
+) -> Evaluation:
+    """The figures; with tiles also those that the same detector has without them."""
+    evaluation = evaluate(predictor, index, config, progress=progress)
+    if not isinstance(predictor, TiledPredictor):
+        return evaluation
+    plain = evaluate(predictor.predictor, index, config, progress=progress)
+    return replace(evaluation, without_tiles=WithoutTiles(plain.numbers, plain.timing))

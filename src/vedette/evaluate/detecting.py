@@ -12,10 +12,12 @@ import numpy as np
 from vedette.core.types import Detections, Image, SizeHW
 from vedette.evaluate.protocol import ReferenceFrame, frame_yolov5, plan_batches, plan_batches_yolov5
 from vedette.evaluate.reading import ReadBatch, read_ahead
+from vedette.infer.tiling import TiledPredictor
 
 if TYPE_CHECKING:
     from vedette.data.index import SplitIndex
     from vedette.infer.predictor import Predictor, PreparedPicture
+    from vedette.infer.tiling import AnyPredictor
 
 
 Part = tuple[int, int]
@@ -25,15 +27,18 @@ WHOLE: Part = (0, 1)
 
 
 def detect_vedette(
-    predictor: Predictor, index: SplitIndex, batch_size: int, threads: int, part: Part = WHOLE
+    predictor: AnyPredictor, index: SplitIndex, batch_size: int, threads: int, part: Part = WHOLE
 ) -> Iterator[ReadBatch[Detections]]:
     """Detections as ``vedette detect`` makes them; reading threads letterbox ahead."""
 
     def prepare(image: Image, _frame_hw: SizeHW, path: str, decode_milliseconds: float) -> PreparedPicture:
         return predictor.prepare(image, path=path, decode_milliseconds=decode_milliseconds)
 
-    planned = plan_batches(index.sizes_hw.astype(np.int64), predictor.letterbox, batch_size)
-    for batch in read_ahead(index, planned[part[0] :: part[1]], prepare, threads):
+    # Of pictures for tiles, which may be huge, one is in work and one is read ahead.
+    pictures_a_batch = 1 if isinstance(predictor, TiledPredictor) else batch_size
+    planned = plan_batches(index.sizes_hw.astype(np.int64), predictor.letterbox, pictures_a_batch)
+    pictures = predictor.picture_format
+    for batch in read_ahead(index, planned[part[0] :: part[1]], prepare, threads, pictures):
         yield ReadBatch(batch.positions, predictor.detect(batch.pictures), batch.failed)
 
 
@@ -55,14 +60,17 @@ def detect_yolov5(
     def prepare(image: Image, frame_hw: SizeHW, path: str, decode_milliseconds: float) -> _ReferencePicture:
         started = time.perf_counter()
         source_hw = (int(image.shape[0]), int(image.shape[1]))
-        placement = frame_yolov5(source_hw, long_side, frame_hw, letterbox.pad_value)
+        placement = frame_yolov5(
+            source_hw, long_side, frame_hw, letterbox.pad_value, letterbox.picture_format
+        )
         frame = placement.apply(image)
         spent = {"decode": decode_milliseconds, "preprocess": 1000 * (time.perf_counter() - started)}
         return _ReferencePicture(frame, placement, path, spent)
 
     sizes_hw = index.sizes_hw.astype(np.int64)
     planned = plan_batches_yolov5(sizes_hw, batch_size, long_side, letterbox.stride)
-    for batch in read_ahead(index, planned[part[0] :: part[1]], prepare, threads):
+    pictures = predictor.picture_format
+    for batch in read_ahead(index, planned[part[0] :: part[1]], prepare, threads, pictures):
         found = _detect_frames(predictor, batch.pictures) if batch.pictures else []
         yield ReadBatch(batch.positions, found, batch.failed)
 
@@ -73,8 +81,7 @@ def _detect_frames(predictor: Predictor, pictures: Sequence[_ReferencePicture]) 
     inference = 1000 * (time.perf_counter() - started) / len(pictures)
     started = time.perf_counter()
     boxes = [
-        picture.placement.boxes_to_source(rows[:, :4])
-        for rows, picture in zip(found, pictures, strict=True)
+        picture.placement.boxes_to_source(rows[:, :4]) for rows, picture in zip(found, pictures, strict=True)
     ]
     postprocess = 1000 * (time.perf_counter() - started) / len(pictures)
     return [

@@ -183,7 +183,7 @@ def _verdict(evaluation: Evaluation, counts: PictureCounts, number: int) -> str:
 
 def _read(evaluation: Evaluation, number: int) -> Image | None:
     try:
-        return read_image(Path(evaluation.image_paths[number]))
+        return read_image(Path(evaluation.image_paths[number]), picture_format=evaluation.picture_format)
     except ImageError:
         return None  # it was readable when it was measured; a picture less is no reason to fail
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from vedette.core.boxes import clip_boxes
 from vedette.core.letterbox import Letterbox, LetterboxPolicy
+from vedette.core.picture_format import RGB8, PictureFormat
+from vedette.core.resample import resize
 from vedette.core.types import FloatArray, Image, IntArray, SizeHW
 from vedette.evaluate.packed import Float64Array, Truth
 
@@ -107,8 +109,7 @@ class ReferenceFrame:
         if self.resized_hw != self.source_hw:
             shrinks = max(self.resized_hw) < max(self.source_hw)
             method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            resized = cv2.resize(image, self.resized_hw[::-1], interpolation=method)
-            image = np.asarray(resized, dtype=np.uint8)
+            image = resize(image, self.resized_hw, method)
         return self.letterbox.apply(image)
 
     def boxes_to_source(self, boxes_xyxy_px: FloatArray) -> FloatArray:
@@ -117,12 +118,20 @@ class ReferenceFrame:
         return clip_boxes((boxes_xyxy_px - pad) / np.float32(self.gain_hw[0]), self.source_hw)
 
 
-def frame_yolov5(source_hw: SizeHW, long_side: int, frame_hw: SizeHW, pad_value: int = 114) -> ReferenceFrame:
+def frame_yolov5(
+    source_hw: SizeHW,
+    long_side: int,
+    frame_hw: SizeHW,
+    pad_value: int = 114,
+    picture_format: PictureFormat = RGB8,
+) -> ReferenceFrame:
     """Where a picture goes in the frame of its batch. A side that would vanish becomes 1 pixel."""
     height, width = source_hw
     ratio = long_side / max(height, width)
     resized_hw = source_hw if ratio == 1 else (max(int(height * ratio), 1), max(int(width * ratio), 1))
-    policy = LetterboxPolicy(size_hw=frame_hw, stride=1, scale_up=False, pad_value=pad_value)
+    policy = LetterboxPolicy(
+        size_hw=frame_hw, stride=1, scale_up=False, pad_value=pad_value, picture_format=picture_format
+    )
     return ReferenceFrame(source_hw, resized_hw, policy.place(resized_hw))
 
 

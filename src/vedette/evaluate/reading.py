@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.core.types import Image, SizeHW
 from vedette.data.images import read_image
 from vedette.errors import ImageError
@@ -49,9 +50,13 @@ class ReadBatch(Generic[PreparedT]):
 
 
 def read_ahead(
-    index: SplitIndex, batches: Iterable[PlannedBatch], prepare: Prepare[PreparedT], threads: int = 1
+    index: SplitIndex,
+    batches: Iterable[PlannedBatch],
+    prepare: Prepare[PreparedT],
+    threads: int = 1,
+    picture_format: PictureFormat = RGB8,
 ) -> Iterator[ReadBatch[PreparedT]]:
-    """Yield the batches in order; ``threads`` threads are one batch ahead.
+    """Yield the batches in order; ``threads`` threads are one batch ahead. Pictures are read as the model takes them.
 
     Pictures that cannot be read, or whose size is not that of the index, end up in ``failed``.
     """
@@ -61,7 +66,7 @@ def read_ahead(
         for batch in batches:
             waiting.append(
                 [
-                    (position, pool.submit(_read, index, position, batch.frame_hw, prepare))
+                    (position, pool.submit(_read, index, position, batch.frame_hw, prepare, picture_format))
                     for position in batch.positions.tolist()
                 ]
             )
@@ -86,13 +91,17 @@ def _collect(jobs: list[tuple[int, Future[PreparedT | FailedImage]]]) -> ReadBat
 
 
 def _read(
-    index: SplitIndex, position: int, frame_hw: SizeHW, prepare: Prepare[PreparedT]
+    index: SplitIndex,
+    position: int,
+    frame_hw: SizeHW,
+    prepare: Prepare[PreparedT],
+    picture_format: PictureFormat,
 ) -> PreparedT | FailedImage:
     path = index.image_path(position)
     height, width = (int(side) for side in index.sizes_hw[position])
     started = time.perf_counter()
     try:
-        image = read_image(path)
+        image = read_image(path, picture_format=picture_format)
     except ImageError as error:
         return FailedImage(str(path), error.kind, error.what)
     milliseconds = 1000 * (time.perf_counter() - started)

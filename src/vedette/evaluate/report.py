@@ -72,6 +72,7 @@ def evaluation_sections(evaluation: Evaluation, plots: Path) -> list[Section]:
     limits = f"boxes with a score above {confusion.confidence:g}, overlapping by more than {confusion.iou_threshold:g}"
     return [
         class_section(evaluation),
+        _tile_section(evaluation),
         Section("How well it finds", pictures=pictures_in(plots, _CURVES)),
         Section(
             "What it takes for what",
@@ -117,6 +118,32 @@ def class_section(evaluation: Evaluation) -> Section:
     caption = "Precision, recall and F1 at the score with the best F1 of the class, at IoU 0.5."
     forms = ("", ",d", ",d", ".1%", ".1%", ".1%", ".1%", ".3f", ".2f")
     return Section("By class", tables=[Table(header, rows, caption, forms)])
+
+
+def _tile_section(evaluation: Evaluation) -> Section:
+    """What tiles change; empty without them."""
+    without = evaluation.without_tiles
+    if without is None:
+        return Section("In tiles and without")
+    header = ("", "AP small", "AP medium", "AP large", "AP", "ms inference", "ms in all")
+    rows = [
+        (
+            name,
+            *(numbers[f"ap{size}"] for size in ("_small", "_medium", "_large", "")),
+            timing.get("inference"),
+            timing["wall"],
+        )
+        for name, numbers, timing in (
+            ("whole pictures", without.numbers, without.timing),
+            ("in tiles", evaluation.numbers, evaluation.timing),
+        )
+    ]
+    caption = (
+        "By the area of objects: small is below 32 x 32 pixels, large above 96 x 96. Milliseconds a picture."
+    )
+    return Section(
+        "In tiles and without", tables=[Table(header, rows, caption, ("", *[".1%"] * 4, ".1f", ".1f"))]
+    )
 
 
 def defect_section(defects: Sequence[Defect]) -> Section:

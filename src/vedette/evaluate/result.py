@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.errors import WriteError
 from vedette.evaluate.coco import image_ids_yolov5, write_predictions_json
 from vedette.evaluate.confusion import ConfusionMatrix
@@ -36,6 +37,14 @@ class ClassResult:
 
 
 @dataclass(frozen=True, slots=True)
+class WithoutTiles:
+    """What a detector that was measured in tiles finds without: the twelve numbers, and milliseconds a picture."""
+
+    numbers: Mapping[str, float | None]
+    timing: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """The figures of one model on one split, and what they were made from.
 
@@ -59,6 +68,8 @@ class Evaluation:
             their picture: :func:`vedette.evaluate.packed.judged_predictions` leaves them out.
         truth: all true boxes.
         losses: box, obj and cls loss on the split, where whoever measured had a loss to compute; else empty.
+        picture_format: as which the pictures were read.
+        without_tiles: of an evaluation in tiles, what to compare it with.
     """
 
     numbers: Mapping[str, float | None]
@@ -77,6 +88,8 @@ class Evaluation:
     predictions: Predictions
     truth: Truth
     losses: Mapping[str, float] = field(default_factory=dict)
+    picture_format: PictureFormat = RGB8
+    without_tiles: WithoutTiles | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready: the twelve numbers by name on top, the rest beside them; without curves and boxes."""
@@ -96,6 +109,11 @@ class Evaluation:
         }
         if self.reference is not None:
             record["yolov5"] = self.reference.to_dict()
+        if self.without_tiles is not None:
+            record["without_tiles"] = {
+                **self.without_tiles.numbers,
+                "timing": dict(self.without_tiles.timing),
+            }
         return record
 
     def _partly_labelled_images(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from vedette.config.evaluate import EvaluateConfig
 from vedette.core.types import Detections, IntArray
 from vedette.data.index import SplitIndex, single_class_names
+from vedette.errors import UsageError
 from vedette.evaluate.classes import map_classes
 from vedette.evaluate.coco import COCO_CATEGORY_IDS, COCO_DETECTIONS, CocoResult, coco_metrics
 from vedette.evaluate.confusion import confusion_matrix
@@ -35,11 +36,13 @@ from vedette.evaluate.packed import (
     truth_of,
 )
 from vedette.evaluate.protocol import YOLOV5_CLASS_OFFSET, YOLOV5_PAD, truth_yolov5
-from vedette.evaluate.reading import FailedImage
+from vedette.evaluate.reading import FailedImage, ReadBatch
 from vedette.evaluate.result import ClassResult, Evaluation
+from vedette.infer.backends import CombiningBackend
+from vedette.infer.tiling import TiledPredictor
 
 if TYPE_CHECKING:
-    from vedette.infer.predictor import Predictor
+    from vedette.infer.tiling import AnyPredictor
 
 Progress = Callable[[int, int], None]
 """Told after each batch: pictures done, pictures in all."""
@@ -49,7 +52,7 @@ Watch = Callable[[Sequence[int]], None]
 
 
 def evaluate(
-    predictor: Predictor,
+    predictor: AnyPredictor,
     index: SplitIndex,
     settings: EvaluateConfig,
     *,
@@ -93,7 +96,7 @@ class FoundBoxes:
 
 
 def find_boxes(
-    predictor: Predictor,
+    predictor: AnyPredictor,
     index: SplitIndex,
     settings: EvaluateConfig,
     *,
@@ -114,8 +117,7 @@ def find_boxes(
     found: dict[int, Detections] = {}
     failed: list[FailedImage] = []
     spent: Counter[str] = Counter()
-    detect = detect_yolov5 if settings.protocol == "yolov5" else detect_vedette
-    for batch in detect(predictor, index, settings.batch_size, settings.workers, part):
+    for batch in _batches(predictor, index, settings, part):
         if watch is not None:
             watch(batch.positions)
         found.update(zip(batch.positions, batch.pictures, strict=True))
@@ -127,8 +129,18 @@ def find_boxes(
     return FoundBoxes(found, tuple(failed), dict(spent), 1000 * (time.perf_counter() - started))
 
 
+def _batches(
+    predictor: AnyPredictor, index: SplitIndex, settings: EvaluateConfig, part: Part
+) -> Iterator[ReadBatch[Detections]]:
+    if settings.protocol == "vedette":
+        return detect_vedette(predictor, index, settings.batch_size, settings.workers, part)
+    if isinstance(predictor, TiledPredictor):
+        raise UsageError("the published protocol has no tiles", where="protocol", fix="use 'vedette'")
+    return detect_yolov5(predictor, index, settings.batch_size, settings.workers, part)
+
+
 def measure_found(
-    predictor: Predictor, index: SplitIndex, settings: EvaluateConfig, parts: Sequence[FoundBoxes]
+    predictor: AnyPredictor, index: SplitIndex, settings: EvaluateConfig, parts: Sequence[FoundBoxes]
 ) -> Evaluation:
     """The second half of :func:`evaluate`: all figures of what was found in the parts of a split.
 
@@ -163,6 +175,7 @@ def measure_found(
         failed=tuple(failed),
         category_ids=_category_ids(index, settings),
         image_paths=tuple(str(index.image_path(int(place))) for place in positions),
+        picture_format=predictor.picture_format,
     )
 
 
@@ -236,7 +249,7 @@ def _reference(
     return summarize_yolov5(match_yolov5(predictions, truth), predictions, truth.class_ids, classes)
 
 
-def _configure(predictor: Predictor, settings: EvaluateConfig) -> Predictor:
+def _configure(predictor: AnyPredictor, settings: EvaluateConfig) -> AnyPredictor:
     """The predictor with the thresholds and the frame size of the evaluation."""
     nms = replace(
         predictor.nms,
@@ -255,7 +268,7 @@ def _configure(predictor: Predictor, settings: EvaluateConfig) -> Predictor:
     return predictor.with_settings(nms=nms, letterbox=letterbox)
 
 
-def _describe(predictor: Predictor, settings: EvaluateConfig, class_map: str) -> dict[str, Any]:
+def _describe(predictor: AnyPredictor, settings: EvaluateConfig, class_map: str) -> dict[str, Any]:
     letterbox = predictor.letterbox
     rules: dict[str, Any] = {"size_hw": list(letterbox.size_hw), "letterbox": letterbox.to_dict()}
     if settings.protocol == "yolov5":
@@ -277,6 +290,8 @@ def _describe(predictor: Predictor, settings: EvaluateConfig, class_map: str) ->
         "multi_label": True,
         "coco_max_detections": COCO_DETECTIONS,
         "coco_recall_points": 101,
+        "combines": predictor.backend.combines if isinstance(predictor.backend, CombiningBackend) else None,
+        "tiles": predictor.to_dict() if isinstance(predictor, TiledPredictor) else None,
         "precision": predictor.backend.precision,
         "device": str(predictor.backend.device),
         "single_cls": settings.single_cls,

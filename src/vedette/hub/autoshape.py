@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from vedette.core.display import display
 from vedette.core.letterbox import LetterboxPolicy, rescale_boxes_yolov5, shared_frame_hw
 from vedette.core.nms import NmsSettings
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.core.types import SizeHW
 from vedette.errors import UsageError
 from vedette.evaluate.protocol import YOLOV5_CLASS_OFFSET
 from vedette.hub.backend import HubBackend
+from vedette.hub.exported import ExportedModel
 from vedette.hub.model import HubModel
 from vedette.hub.pictures import Picture, read_pictures
 from vedette.hub.results import Results, StageTimes
@@ -27,7 +30,7 @@ class AutoShape(nn.Module):
     """Pictures in, :class:`vedette.hub.results.Results` out. Set the attributes to choose what is kept.
 
     Args:
-        model: a hub model, which goes into evaluation mode, or a detector.
+        model: a hub model, which goes into evaluation mode; a detector; or an exported file.
 
     Attributes:
         conf: boxes with a score at or below it are left out, 0..1.
@@ -44,7 +47,7 @@ class AutoShape(nn.Module):
         yaml: the architecture as plain values.
     """
 
-    def __init__(self, model: HubModel | Detector) -> None:
+    def __init__(self, model: HubModel | Detector | ExportedModel) -> None:
         super().__init__()
         if isinstance(model, Detector):
             model = HubModel(model, [f"class{number}" for number in range(model.classes)])
@@ -79,9 +82,11 @@ class AutoShape(nn.Module):
 
         Args:
             imgs: a path, a Pillow picture, an RGB array [H, W, 3], [H, W] or [3, H, W], an address if
-                ``allow_urls``; or a list of these. Or one tensor, floating [B, 3, H, W] in 0..1 with sides that are
-                multiples of the stride: the network takes it as it is.
-            size: what the longer side of each picture is scaled to; of a pair the longer side counts.
+                ``allow_urls``; for a model of another picture format also an array of that; or a list of these. Or
+                one tensor, floating [B, 3, H, W] in 0..1 with sides that are multiples of the stride: the network
+                takes it as it is.
+            size: what the longer side of each picture is scaled to; of a pair the longer side counts. An exported file
+                that takes one size only uses that.
             augment: look at three sizes.
             profile: print what each layer costs.
 
@@ -93,38 +98,45 @@ class AutoShape(nn.Module):
             UsageError: a picture, size or attribute makes no sense.
             ModelError: the network's output is not a number.
         """
-        weights = next(self.model.parameters())
+        # Exported files take and give arrays.
+        weights = next(self.model.parameters(), torch.zeros(()))
         if isinstance(imgs, torch.Tensor):
             return self.model(imgs.to(weights), augment, profile)
         started = time.perf_counter()
-        pictures = read_pictures(imgs, allow_urls=self.allow_urls)
+        pictures = read_pictures(imgs, allow_urls=self.allow_urls, picture_format=self._picture_format)
         images = [image for image, _ in pictures]
         frame_hw = self._frame_hw([(image.shape[0], image.shape[1]) for image in images], size)
         predictor = self._predictor(frame_hw, augment=augment, profile=profile)
         prepared = [predictor.prepare(image, path=name) for image, name in pictures]
         frames = np.stack([picture.frame for picture in prepared])
         read = time.perf_counter()
-        outputs = predictor.backend.run(frames)
+        parts = predictor.run_in_parts(frames)
         inferred = time.perf_counter()
-        found = [torch.from_numpy(kept.detections) for kept in predictor.suppress(outputs)]
+        kept = [picture for outputs in parts for picture in predictor.suppress(outputs)][: len(frames)]
+        found = [torch.from_numpy(picture.detections) for picture in kept]
         rows = [
             _in_picture(boxes, picture).to(weights.device)
             for boxes, picture in zip(found, prepared, strict=True)
         ]
         times = StageTimes(read - started, inferred - read, time.perf_counter() - inferred)
-        return Results(
-            images, rows, [name for _, name in pictures], times, self.names, (len(images), 3, *frame_hw)
-        )
+        shown = [display(image) for image in images]
+        shape = (len(images), self._picture_format.channels, *frame_hw)
+        return Results(shown, rows, [name for _, name in pictures], times, self.names, shape)
+
+    @property
+    def _picture_format(self) -> PictureFormat:
+        return RGB8 if isinstance(self.model, ExportedModel) else self.model.picture_format
 
     def _frame_hw(self, sizes_hw: list[SizeHW], size: int | tuple[int, int]) -> SizeHW:
         sides = size if isinstance(size, (tuple, list)) else (size,)
         if not sides or any(not isinstance(side, int) or side < 1 for side in sides):
             raise UsageError(f"{size!r:.40} is no size", where="size", fix="give whole pixels, such as 640")
+        if isinstance(self.model, ExportedModel):
+            return self.model.frame_hw or shared_frame_hw(sizes_hw, max(sides), self.model.max_stride)
         return shared_frame_hw(sizes_hw, max(sides), self.model.detector.max_stride)
 
     def _predictor(self, frame_hw: SizeHW, *, augment: bool, profile: bool) -> Predictor:
         """The attributes as they are now, as a predictor by the published rules."""
-        backend = HubBackend(self.model, augment=augment, profile=profile, amp=self.amp)
         nms = NmsSettings(
             conf_threshold=self.conf,
             iou_threshold=self.iou,
@@ -134,7 +146,19 @@ class AutoShape(nn.Module):
             max_detections=self.max_det,
             class_offset=YOLOV5_CLASS_OFFSET,
         )
-        letterbox = LetterboxPolicy(size_hw=frame_hw, stride=self.model.detector.max_stride)
+        if isinstance(self.model, ExportedModel):
+            if augment or profile:
+                raise UsageError(
+                    "an exported file has no layers to run again or to time",
+                    fix="load the checkpoint instead",
+                )
+            return self.model.predictor(frame_hw, nms)
+        backend = HubBackend(self.model, augment=augment, profile=profile, amp=self.amp)
+        letterbox = LetterboxPolicy(
+            size_hw=frame_hw,
+            stride=self.model.detector.max_stride,
+            picture_format=self._picture_format,
+        )
         return Predictor(backend, letterbox, tuple(self.names[number] for number in range(self.nc)), nms)
 
 

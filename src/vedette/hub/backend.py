@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 
+import numpy as np
 import torch
 
 from vedette.core.types import SizeHW
@@ -72,7 +73,13 @@ class HubBackend:
     def infer(self, frames: Frames) -> torch.Tensor:
         """Decoded predictions float32 [B, N, 5+C] of frames, RGB uint8 [B, H, W, 3]. Raises ModelError."""
         weights = next(self._model.parameters())
-        images = images_of(frames, max(self.strides), weights.device, weights.dtype)
+        images = images_of(
+            frames,
+            max(self.strides),
+            weights.device,
+            weights.dtype,
+            picture_format=self._model.picture_format,
+        )
         lower = self._amp and weights.device.type != "cpu"
         times = layer_times(self._model.model, sys.stdout) if self._profile else contextlib.nullcontext()
         with times, torch.autocast(weights.device.type, enabled=lower):
@@ -80,4 +87,5 @@ class HubBackend:
 
     def warm_up(self, frame_hw: SizeHW, batch_size: int = 1) -> None:
         """Run once on black frames of that size."""
-        self.infer(torch.zeros((batch_size, *frame_hw, 3), dtype=torch.uint8))
+        pictures = self._model.picture_format
+        self.infer(np.zeros((batch_size, *frame_hw, pictures.channels), dtype=pictures.dtype))

@@ -14,12 +14,14 @@ import torch
 from vedette.core.device import select_device
 from vedette.errors import UsageError, nearest
 from vedette.hub.autoshape import AutoShape
+from vedette.hub.exported import ExportedModel
 from vedette.hub.model import HubModel, describe
 from vedette.hub.weights import find_weights, read_weights
+from vedette.infer.backends.files import runtime_of
 from vedette.model.detector import Detector, build_detector
 from vedette.model.fuse import fuse
 from vedette.model.releases import DEFAULT_CLASSES
-from vedette.train.start.transfer import transferable
+from vedette.train.start.transfer import first_convolution, fitted_channels, transferable
 
 RELEASES = {
     **{f"yolov5{size}": "v4.0" for size in "smlx"},
@@ -75,7 +77,7 @@ def create(  # noqa: PLR0913, PLR0917 - the published arguments
         name: ``yolov5n`` to ``yolov5x``, ``yolov5n6`` to ``yolov5x6``.
         pretrained: True: from a file ``NAME.pt`` or ``NAME.safetensors`` in the current folder. A path: from that
             file. False: random weights, the same every time.
-        channels: of the images.
+        channels: of the pictures, 8 bits each. The first convolution of a file is fitted to them.
         classes: number of classes. Tensors of a file that do not fit it are left out.
         autoshape: return a model that takes pictures of any kind, fused and in evaluation mode; else the bare
             model, in training mode.
@@ -92,14 +94,10 @@ def create(  # noqa: PLR0913, PLR0917 - the published arguments
     chosen = _device(device)
     if pretrained is False:
         detector = build_detector(f"{name}@{release or RELEASES.get(name, 'v7.0')}", classes, channels)
-        names = _numbered(classes)
+        model = HubModel(detector, _numbered(classes))
     else:
-        detector, names = _pretrained(
-            find_weights(name) if pretrained is True else pretrained, classes, channels
-        )
-    return _finished(
-        HubModel(detector, names).train(), autoshape=autoshape, verbose=verbose and _verbose, device=chosen
-    )
+        model = _pretrained(find_weights(name) if pretrained is True else pretrained, classes, channels)
+    return _finished(model.train(), autoshape=autoshape, verbose=verbose and _verbose, device=chosen)
 
 
 def custom(
@@ -110,12 +108,12 @@ def custom(
     *,
     path_or_model: object = None,
     verbose: bool = True,
-) -> HubModel | AutoShape:
+) -> HubModel | AutoShape | ExportedModel:
     """The model of a file.
 
     Args:
-        path: a checkpoint of vedette, or a published ``.pt``; or a model that is already there, also as the entry
-            ``model`` of a dict.
+        path: a checkpoint of vedette, a published ``.pt``, or a file that `vedette export` wrote; or a model that is
+            already there, also as the entry ``model`` of a dict.
         autoshape: return a model that takes pictures of any kind, fused and in evaluation mode; else the bare
             model of a file, in training mode.
         _verbose: print what was loaded.
@@ -127,11 +125,18 @@ def custom(
         CheckpointError: the file is missing, damaged or of no known kind.
         UsageError: neither file nor model; or no such device.
     """
-    model = _existing(path if path_or_model is None else path_or_model)
-    return _finished(model, autoshape=autoshape, verbose=verbose and _verbose, device=_device(device))
+    given = path if path_or_model is None else path_or_model
+    if isinstance(given, (str, Path)) and runtime_of(Path(given)):
+        exported = ExportedModel(Path(given), "" if device is None else str(device))
+        if verbose and _verbose:
+            sys.stdout.write(f"{Path(given).name}: {exported.nc} classes\n")
+        return AutoShape(exported) if autoshape else exported
+    return _finished(
+        _existing(given), autoshape=autoshape, verbose=verbose and _verbose, device=_device(device)
+    )
 
 
-def load(model: str, *arguments: object, **options: object) -> HubModel | AutoShape:
+def load(model: str, *arguments: object, **options: object) -> HubModel | AutoShape | ExportedModel:
     """``torch.hub.load`` without the repository: ``load("custom", path="best.pt")``, ``load("yolov5s", ...)``.
 
     Raises:
@@ -143,30 +148,38 @@ def load(model: str, *arguments: object, **options: object) -> HubModel | AutoSh
     return points[model](*arguments, **options)  # type: ignore[operator,no-any-return]
 
 
-def _pretrained(path: str | Path, classes: int, channels: int) -> tuple[Detector, tuple[str, ...]]:
+def _pretrained(path: str | Path, classes: int, channels: int) -> HubModel:
     """The file's detector; for another number of classes or channels a new one with all tensors that fit."""
     loaded = read_weights(path)
-    given = loaded.detector
-    if (given.classes, given.architecture.channels) == (classes, channels):
-        return given, loaded.class_names
+    given, before = loaded.detector, loaded.detector.architecture.channels
+    if (given.classes, before) == (classes, channels):
+        return HubModel(given, loaded.class_names, loaded.letterbox.picture_format)
     detector = build_detector(replace(given.architecture, classes=classes, channels=channels))
     own, theirs = detector.state_dict(), given.state_dict()
-    detector.load_state_dict({name: theirs[name] for name in transferable(own, theirs)}, strict=False)
-    return detector, loaded.class_names if given.classes == classes else _numbered(classes)
+    taken = {name: theirs[name] for name in transferable(own, theirs)}
+    for name in first_convolution(own, theirs, (before, channels)):
+        taken[name] = fitted_channels(theirs[name], before, channels)
+    detector.load_state_dict(taken, strict=False)
+    same = before == channels
+    return HubModel(
+        detector,
+        loaded.class_names if given.classes == classes else _numbered(classes),
+        loaded.letterbox.picture_format if same else None,
+    )
 
 
 def _existing(model: object) -> HubModel:
     if isinstance(model, Mapping):
         model = model.get("model")
     if isinstance(model, AutoShape):
-        return model.model
+        model = model.model
     if isinstance(model, HubModel):
         return model
     if isinstance(model, Detector):
         return HubModel(model, _numbered(model.classes))
     if isinstance(model, (str, Path)):
         loaded = read_weights(model)
-        return HubModel(loaded.detector, loaded.class_names).train()
+        return HubModel(loaded.detector, loaded.class_names, loaded.letterbox.picture_format).train()
     raise UsageError(
         f"a {type(model).__name__} is neither a file nor a model",
         where="custom(path=...)",
@@ -182,7 +195,7 @@ def _finished(
     finished: HubModel | AutoShape = model
     if autoshape:
         names = [model.names[number] for number in range(model.nc)]
-        finished = AutoShape(HubModel(fuse(model.detector), names))
+        finished = AutoShape(HubModel(fuse(model.detector), names, model.picture_format))
     return finished.to(device)
 
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from vedette.core.nms import NmsSettings
 from vedette.core.nms_torch import non_max_suppression
+from vedette.core.picture_format import PictureFormat
 from vedette.errors import ModelError
 from vedette.hub.layer_times import layer_times
-from vedette.infer.tta import augmented
+from vedette.infer.tta import augmented, clips_tails
 from vedette.model.detector import Detector, summary
 from vedette.model.fuse import fuse
 
@@ -34,8 +35,10 @@ class HubModel(nn.Module):
     Args:
         detector: the network; it is shared, not copied.
         names: one a class.
+        picture_format: of the pictures it was trained on; None: 8 bits a channel.
 
     Attributes:
+        picture_format: of its pictures.
         model: the rows; tensors are named ``model.<row>.…``.
         names: class id to name.
         nc: number of classes.
@@ -46,10 +49,13 @@ class HubModel(nn.Module):
         ModelError: the number of names is not that of the classes.
     """
 
-    def __init__(self, detector: Detector, names: Sequence[str]) -> None:
+    def __init__(
+        self, detector: Detector, names: Sequence[str], picture_format: PictureFormat | None = None
+    ) -> None:
         super().__init__()
         if len(names) != detector.classes:
             raise ModelError(f"there are {len(names)} class names for {detector.classes} classes")
+        self.picture_format = picture_format or PictureFormat(detector.architecture.channels)
         self.names = dict(enumerate(names))
         self.nc = detector.classes
         self.stride = torch.tensor(detector.strides, dtype=torch.float32)
@@ -88,8 +94,12 @@ class HubModel(nn.Module):
     def predictions(self, images: Tensor, augment: bool = False) -> Predictions:
         """What the evaluation mode returns without final suppression; arguments as for :meth:`forward`."""
         if augment:
+            levels_cut = len(self.detector.strides) if clips_tails(self.detector.architecture.release) else 0
             views = augmented(
-                lambda view: self._decoded(self._levels(view)), images, self.detector.max_stride
+                lambda view: self._decoded(self._levels(view)),
+                images,
+                self.detector.max_stride,
+                clipped_levels=levels_cut,
             )
             return views, None
         levels = self._levels(images)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps
 
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.core.types import Image
 from vedette.data.images import ImageLimits, decode_image, read_image
 from vedette.errors import ImageError, UsageError
@@ -26,12 +27,16 @@ _TIMEOUT_SECONDS = 30
 _MOST_CHANNELS_FIRST = 4
 
 
-def read_pictures(given: Picture | Sequence[Picture], *, allow_urls: bool) -> list[tuple[Image, str]]:
+def read_pictures(
+    given: Picture | Sequence[Picture], *, allow_urls: bool, picture_format: PictureFormat = RGB8
+) -> list[tuple[Image, str]]:
     """Pictures as RGB uint8 [H, W, 3], each with its name (that of its file, or ``image<number>.jpg``).
 
     Args:
         given: one picture, or a list or tuple of them; it is not written to.
         allow_urls: whether http and https addresses may be fetched.
+        picture_format: what to make of them instead. Arrays are taken as they are where they are of that format, else
+            for 8-bit RGB, which is converted.
 
     Raises:
         ImageError: a file or address cannot be read.
@@ -40,27 +45,44 @@ def read_pictures(given: Picture | Sequence[Picture], *, allow_urls: bool) -> li
     several = list(given) if isinstance(given, (list, tuple)) else [given]
     if not several:
         raise UsageError("there is no picture", fix="give at least one")
-    return [_read(picture, number, allow_urls) for number, picture in enumerate(several)]
+    return [_read(picture, number, allow_urls, picture_format) for number, picture in enumerate(several)]
 
 
-def _read(picture: object, number: int, allow_urls: bool) -> tuple[Image, str]:
+def _read(picture: object, number: int, allow_urls: bool, picture_format: PictureFormat) -> tuple[Image, str]:
     where, named = f"picture {number}", f"image{number}.jpg"
     if isinstance(picture, str) and picture.lower().startswith(_ADDRESSES):
-        return _fetched(picture, allow_urls), Path(picture.partition("?")[0]).name or named
+        fetched = _fetched(picture, allow_urls, picture_format)
+        return fetched, Path(picture.partition("?")[0]).name or named
     if isinstance(picture, (str, Path)):
-        return read_image(picture), Path(picture).name
+        return read_image(picture, picture_format=picture_format), Path(picture).name
     if isinstance(picture, Pillow.Image):
         name = Path(str(getattr(picture, "filename", "") or named)).name
-        return rgb_image(_pillow_array(picture), where), name
+        return _fitted(_pillow_array(picture, picture_format != RGB8), where, picture_format), name
     if isinstance(picture, torch.Tensor):
-        return rgb_image(picture.detach().cpu().numpy(), where), named
+        return _fitted(picture.detach().cpu().numpy(), where, picture_format), named
     if isinstance(picture, np.ndarray):
-        return rgb_image(picture, where), named
+        return _fitted(picture, where, picture_format), named
     raise UsageError(
         f"a {type(picture).__name__} is no picture",
         where=where,
         fix="give a path, a Pillow picture, an array or tensor in RGB order, or a list of these",
     )
+
+
+def _fitted(values: NDArray[np.generic], where: str, picture_format: PictureFormat) -> Image:
+    """An array of the picture format, or what the published rules take for 8-bit RGB, converted."""
+    samples = values[..., None] if values.ndim == 2 else values
+    if picture_format != RGB8 and picture_format.holds(samples):
+        own: Image = np.ascontiguousarray(samples)
+        return own
+    if not picture_format.fits(3):
+        expected = f"{picture_format.dtype} [H, W, {picture_format.channels}]"
+        raise UsageError(
+            f"an array of {values.dtype} {list(values.shape)} is no picture of {picture_format}",
+            where=where,
+            fix=f"give {expected}",
+        )
+    return picture_format.fitted(rgb_image(values, where))
 
 
 def rgb_image(values: NDArray[np.generic], where: str) -> Image:
@@ -115,13 +137,14 @@ def _eight_bit(values: NDArray[np.generic], where: str) -> Image:
     return np.rint(numbers).astype(np.uint8)
 
 
-def _pillow_array(picture: Pillow.Image) -> NDArray[np.generic]:
-    """Upright; palettes, CMYK and the like as RGB."""
+def _pillow_array(picture: Pillow.Image, deep: bool) -> NDArray[np.generic]:
+    """Upright; palettes, CMYK and the like as RGB; 16-bit grey too, unless it is to stay ``deep``."""
     upright = ImageOps.exif_transpose(picture)
-    return np.asarray(upright if upright.mode in ("L", "RGB", "RGBA") else upright.convert("RGB"))
+    kept = upright.mode in ("L", "RGB", "RGBA") or (deep and upright.mode.startswith("I;16"))
+    return np.asarray(upright if kept else upright.convert("RGB"))
 
 
-def _fetched(address: str, allow_urls: bool) -> Image:
+def _fetched(address: str, allow_urls: bool, picture_format: PictureFormat) -> Image:
     if not allow_urls:
         raise UsageError(
             "nothing is fetched from the network unless you say so",
@@ -131,7 +154,7 @@ def _fetched(address: str, allow_urls: bool) -> Image:
     limits = ImageLimits()
     try:
         with urllib.request.urlopen(address, timeout=_TIMEOUT_SECONDS) as reply:
-            raw: bytes = reply.read(limits.max_bytes + 1)
+            raw: bytes = reply.read(limits.file_bytes(picture_format) + 1)
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise ImageError(f"cannot be fetched ({error})", where=address) from None
-    return decode_image(raw, where=address, limits=limits)
+    return decode_image(raw, where=address, limits=limits, picture_format=picture_format)

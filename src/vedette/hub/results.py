@@ -19,6 +19,7 @@ from vedette.core.printable import printable
 from vedette.core.types import Detections, Image
 from vedette.errors import MissingExtraError, WriteError
 from vedette.infer.draw import DrawStyle, draw_detections
+from vedette.infer.picture_writers import folder_name
 from vedette.infer.writers import OutputNames
 
 _CORNER_COLUMNS = ["xmin", "ymin", "xmax", "ymax", "confidence", "class", "name"]
@@ -163,7 +164,7 @@ class Results:
     def render(self, labels: bool = True) -> list[Image]:
         """Draw the boxes into the pictures and return them; ``ims`` holds them from now on."""
         style = DrawStyle(labels=labels)
-        drawn = [
+        drawn: list[Image] = [
             draw_detections(im, found, style) for im, found in zip(self.ims, self.detections(), strict=True)
         ]
         self.ims = self.imgs = drawn
@@ -227,7 +228,7 @@ class Results:
                     }
                 )
                 if folder is not None:
-                    inside = folder / _folder_name(name)
+                    inside = folder / folder_name(name)
                     free = names.setdefault(inside.name, OutputNames())
                     _write_jpeg(inside / free.take(Path(file).stem, ".jpg"), part)
         return crops
@@ -254,12 +255,6 @@ def _cut_out(im: Image, row: Tensor) -> Image:
     low, high = row[:2].floor().to(torch.int64).tolist(), row[2:4].ceil().to(torch.int64).tolist()
     part: Image = im[low[1] : high[1], low[0] : high[0]].copy()
     return part
-
-
-def _folder_name(class_name: str) -> str:
-    """A class name as one folder: no separators, nothing that a file system refuses."""
-    cleaned = "".join("_" if letter in '<>:"/\\|?*' else letter for letter in printable(class_name))
-    return cleaned.strip(" .") or "_"
 
 
 def _folder(save_dir: str | Path, exist_ok: bool) -> Path:

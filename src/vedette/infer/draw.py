@@ -11,11 +11,13 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from vedette.core.colours import Colour, class_colour, text_colour
+from vedette.core.colours import Colour, class_colour, text_colour, track_colour
+from vedette.core.display import display
 from vedette.core.printable import printable
-from vedette.core.types import Detections, Image
+from vedette.core.types import Detections, Image, RgbImage
 from vedette.infer.fonts import Font, font_for, line_metrics, shortened
 from vedette.infer.label_layout import place_labels
+from vedette.infer.tracking.trails import Trail, draw_trails
 
 _Bar = tuple[int, int, int, int]
 
@@ -63,26 +65,29 @@ def draw_detections(
     style: DrawStyle | None = None,
     *,
     looks: Sequence[BoxLook] | None = None,
-) -> Image:
-    """A copy of the picture with a box and a label for each detection, the best on top.
+    trails: Sequence[Trail] = (),
+) -> RgbImage:
+    """A copy of the picture with a box and a label for each detection, the best on top, as 8-bit RGB.
+
+    Where objects were tracked a box has the colour of its track, grey without one, and its label has the id.
 
     Args:
-        image: RGB uint8 [H, W, 3], the picture that the detections are of.
+        image: the picture that the detections are of, of any picture format.
         detections: boxes in its pixels.
         style: line width, labels, font.
-        looks: one a detection; default: the colour of its class, a line, a label.
+        looks: one a detection; default: the colour of its class or track, a line, a label.
+        trails: where tracked objects came from, drawn below the boxes.
 
     Raises:
         UsageError: the font file cannot be read.
     """
     chosen = style or DrawStyle()
     looks = looks if looks is not None else [BoxLook()] * len(detections)
-    canvas: Image = image.copy()
+    seen = display(image)
+    canvas = seen.copy() if seen is image else seen
     line_width = chosen.line_width or _fitted(image, 0.0036, least=2)
-    colours = [
-        look.colour or class_colour(int(class_id))
-        for look, class_id in zip(looks, detections.class_ids, strict=True)
-    ]
+    colours = [look.colour or colour for look, colour in zip(looks, usual_colours(detections), strict=True)]
+    draw_trails(canvas, trails, line_width)
     for number in reversed(range(len(detections))):
         box = detections.boxes_xyxy_px[number].tolist()
         _draw_box(canvas, box, colours[number], line_width, dashed=looks[number].dashed)
@@ -91,6 +96,13 @@ def draw_detections(
         chosen_colours = [colours[number] for number in labelled]
         return _draw_labels(canvas, detections.chosen(labelled), chosen_colours, chosen, line_width)
     return canvas
+
+
+def usual_colours(detections: Detections) -> list[Colour]:
+    """The colour of each box: that of its track where objects were tracked, grey without one; else of its class."""
+    if detections.track_ids is None:
+        return [class_colour(int(class_id)) for class_id in detections.class_ids]
+    return [track_colour(int(track_id)) for track_id in detections.track_ids]
 
 
 def _fitted(image: Image, share: float, least: int) -> int:
@@ -146,12 +158,12 @@ def _dashes(bar: _Bar, length: int) -> list[_Bar]:
 
 
 def _draw_labels(
-    canvas: Image,
+    canvas: RgbImage,
     detections: Detections,
     colours: Sequence[Colour],
     style: DrawStyle,
     line_width: int,
-) -> Image:
+) -> RgbImage:
     labels = _fitting_labels(canvas, detections, style)
     outwards = line_width // 2
     edges = detections.boxes_xyxy_px + np.array([-outwards, -outwards, outwards, outwards], dtype=np.float32)
@@ -204,8 +216,8 @@ def _measured(canvas: Image, detections: Detections, style: DrawStyle, size: int
     padding = max(size // 4, 1)
     room = canvas.shape[1] - 2 * padding
     texts = [
-        shortened(_label_text(name, int(class_id), float(score), style, name in drawable), font, room)
-        for name, class_id, score in zip(names, detections.class_ids, detections.scores, strict=True)
+        shortened(_label_text(detections, number, style, name in drawable), font, room)
+        for number, name in enumerate(names)
     ]
     ascent, descent = line_metrics(font, size)
     return _Labels(
@@ -218,9 +230,13 @@ def _measured(canvas: Image, detections: Detections, style: DrawStyle, size: int
     )
 
 
-def _label_text(name: str, class_id: int, score: float, style: DrawStyle, drawable: bool) -> str:
-    shown = printable(name) if drawable else f"class {class_id}"
-    return f"{shown} {score:.2f}" if style.scores else shown
+def _label_text(detections: Detections, number: int, style: DrawStyle, drawable: bool) -> str:
+    """``#7 car 0.88``: the track if there is one, the class, the score."""
+    class_id = int(detections.class_ids[number])
+    text = printable(detections.class_names[class_id]) if drawable else f"class {class_id}"
+    if detections.track_ids is not None and detections.track_ids[number] >= 1:
+        text = f"#{detections.track_ids[number]} {text}"  # away from the score, which is a number too
+    return f"{text} {float(detections.scores[number]):.2f}" if style.scores else text
 
 
 @functools.lru_cache(maxsize=256)

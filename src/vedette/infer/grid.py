@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 
 from vedette.core.colours import Colour, class_colour
+from vedette.core.display import display
 from vedette.core.printable import printable
 from vedette.core.types import Detections, Image
 from vedette.errors import WriteError
@@ -55,11 +56,11 @@ class LegendEntry:
 def shrunk(
     image: Image, boxes: Detections, caption: str = "", looks: Sequence[BoxLook] | None = None
 ) -> Tile:
-    """A tile of a picture, both scaled so that its longer side has ``TILE_SIDE`` pixels."""
+    """A tile of a picture of any format, both scaled so that its longer side has ``TILE_SIDE`` pixels."""
     scale = TILE_SIDE / max(image.shape[:2])
     height, width = (max(1, round(length * scale)) for length in image.shape[:2])
     small: Image = cv2.resize(  # type: ignore[assignment]
-        image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        display(image), (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     )
     factors = np.array([width / image.shape[1], height / image.shape[0]] * 2, dtype=np.float32)
     scaled = replace(boxes, boxes_xyxy_px=boxes.boxes_xyxy_px * factors, size_hw=(height, width))

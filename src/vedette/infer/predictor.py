@@ -16,13 +16,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vedette.core.device import Precision
-from vedette.core.letterbox import Letterbox, LetterboxPolicy, round_up_to_stride
+from vedette.core.letterbox import Letterbox, LetterboxPolicy
 from vedette.core.nms import NmsSettings, Suppressed
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.core.provenance import FeatureKind
 from vedette.core.types import BoolArray, Detections, FloatArray, Image
 from vedette.errors import ModelError, UsageError
-from vedette.infer.backends import Backend, Frames, InspectableBackend, Inspection, Outputs
+from vedette.infer.backends import (
+    Backend,
+    CombiningBackend,
+    Frames,
+    InspectableBackend,
+    Inspection,
+    Outputs,
+)
 from vedette.infer.backends.files import open_file
+from vedette.infer.frame_fit import fit_to_backend
 from vedette.infer.outputs import DecodedOutputs
 
 if TYPE_CHECKING:
@@ -36,16 +45,18 @@ class PreparedPicture:
     """A picture in its frame, ready for the network.
 
     Attributes:
-        frame: RGB uint8 [H, W, 3].
+        frame: RGB uint8 [H, W, 3], or of another picture format.
         placement: where the picture lies in it.
         path: where the picture came from, or "".
         milliseconds: time spent so far, by stage.
+        image: the picture itself, where it is also looked at in tiles.
     """
 
     frame: Image
     placement: Letterbox
     path: str = ""
     milliseconds: dict[str, float] = field(default_factory=dict)
+    image: Image | None = None
 
 
 class Predictor:
@@ -85,6 +96,11 @@ class Predictor:
                 where="--classes",
                 fix=f"the detector has classes 0 to {backend.classes - 1}",
             )
+
+    @property
+    def picture_format(self) -> PictureFormat:
+        """What pictures have to be made of; files are best read with it."""
+        return self.letterbox.picture_format
 
     @classmethod
     def from_file(
@@ -130,7 +146,8 @@ class Predictor:
         """Detections of pictures, in their order.
 
         Args:
-            images: RGB uint8 [H, W, 3], of any sizes.
+            images: RGB uint8 [H, W, 3], of any sizes; for a detector of another picture format arrays of that, or
+                8-bit RGB, as cameras and videos give it, where it can be converted.
             paths: what to call them, one each.
             features: also say where every box comes from, with a vector that describes it; see :meth:`detect`.
             feature_layer: see :meth:`detect`.
@@ -151,8 +168,12 @@ class Predictor:
     def prepare(self, image: Image, *, path: str = "", decode_milliseconds: float = 0.0) -> PreparedPicture:
         """Letterbox one picture; what a thread does ahead of :meth:`detect`. Raises ModelError."""
         started = time.perf_counter()
+        pictures = self.picture_format
         if image.ndim != 3:
-            raise ModelError(f"the picture has shape {list(image.shape)}, expected [H, W, 3]", where=path)
+            expected = f"[H, W, {pictures.channels}]"
+            raise ModelError(f"the picture has shape {list(image.shape)}, expected {expected}", where=path)
+        if pictures != RGB8 and not pictures.holds(image) and RGB8.holds(image) and pictures.fits(3):
+            image = pictures.fitted(image)
         placement = self.letterbox.place((image.shape[0], image.shape[1]))
         frame = placement.apply(image)
         milliseconds = {"decode": decode_milliseconds, "preprocess": _milliseconds_since(started)}
@@ -225,7 +246,7 @@ class Predictor:
             ModelError: frames of another shape or type, or the network's output is not a number.
         """
         return [
-            result.detections for outputs in self._run_in_parts(frames) for result in self.suppress(outputs)
+            result.detections for outputs in self.run_in_parts(frames) for result in self.suppress(outputs)
         ][: len(frames)]
 
     def suppress(self, outputs: Outputs) -> list[Suppressed]:
@@ -247,8 +268,12 @@ class Predictor:
             )
         return results
 
-    def _run_in_parts(self, frames: Frames) -> list[Outputs]:
-        """The outputs of frames, in batches of the size that the backend takes, the last filled up."""
+    def run_in_parts(self, frames: Frames) -> list[Outputs]:
+        """The outputs of frames, in batches of the size that the backend takes, the last filled up.
+
+        Raises:
+            ModelError: frames of another shape or type than the network takes.
+        """
         size = self.backend.batch_size
         if size is None or len(frames) == size:
             return [self.backend.run(frames)]
@@ -257,6 +282,12 @@ class Predictor:
         return [self.backend.run(filled[first : first + size]) for first in range(0, len(filled), size)]
 
     def _inspectable(self) -> InspectableBackend:
+        if isinstance(self.backend, CombiningBackend):
+            raise ModelError(
+                f"boxes come from {self.backend.combines}, not from one cell of one network",
+                where="features",
+                fix="ask one checkpoint by itself, without --augment",
+            )
         if not isinstance(self.backend, InspectableBackend):
             raise ModelError(
                 "what runs this network shows its detections only",
@@ -285,7 +316,7 @@ class Predictor:
         inspection: Inspection | None = None
         parts: list[Outputs]
         if request is None:
-            parts = self._run_in_parts(frames)
+            parts = self.run_in_parts(frames)
         else:
             inspection = self._inspectable().inspect(frames, request.layers)
             parts = [DecodedOutputs(inspection.predictions.cpu().numpy())]
@@ -322,45 +353,6 @@ class Predictor:
             path=picture.path,
         )
         return found, inside
-
-
-def fit_to_backend(policy: LetterboxPolicy, backend: Backend) -> LetterboxPolicy:
-    """The policy with its size and stride raised to what the network takes.
-
-    Raises:
-        ModelError: the backend takes one size only, and the policy has another or makes frames of many sizes.
-    """
-    fitted = fit_to_strides(policy, backend.strides)
-    if backend.frame_hw is None:
-        return fitted
-    if fitted.size_hw != backend.frame_hw:
-        raise ModelError(
-            "takes frames of {}x{} only, not of {}x{}".format(*backend.frame_hw, *fitted.size_hw),
-            where="image size",
-            fix="leave the size out, or export for this size or with dynamic sizes",
-        )
-    if fitted.shape == "minimal":
-        raise ModelError(
-            "takes frames of {}x{} only, and --letterbox minimal makes many sizes".format(*backend.frame_hw),
-            where="letterbox",
-            fix="use --letterbox square, or export with dynamic sizes",
-        )
-    return fitted
-
-
-def fit_to_strides(policy: LetterboxPolicy, strides: Sequence[int]) -> LetterboxPolicy:
-    """The policy with its size and stride raised to what a network of these strides takes."""
-    largest = max(strides)
-    stride = round_up_to_stride(policy.stride, largest)
-    size_hw = (round_up_to_stride(policy.size_hw[0], largest), round_up_to_stride(policy.size_hw[1], largest))
-    if size_hw != policy.size_hw:
-        _log.warning(
-            "image size %dx%d is raised to %dx%d, multiples of the stride %d",
-            *policy.size_hw,
-            *size_hw,
-            largest,
-        )
-    return replace(policy, size_hw=size_hw, stride=stride)
 
 
 def _by_frame_size(pictures: Sequence[PreparedPicture]) -> list[list[int]]:

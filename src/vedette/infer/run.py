@@ -3,159 +3,191 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from vedette.checkpoint.atomic import write_atomic
-from vedette.checkpoint.shipped import DEFAULT as DEFAULT_WEIGHTS
 from vedette.config.detect import DetectConfig
 from vedette.config.run_folder import create_run_folder, next_run_folder
 from vedette.core.device import cpu_threads, thread_count
-from vedette.core.nms import NmsSettings
+from vedette.core.picture_format import RGB8
 from vedette.core.printable import printable
-from vedette.errors import EXIT_DONE, EXIT_REFUSED, EXIT_SOME_FAILED, UsageError
+from vedette.errors import UsageError
+from vedette.infer.addresses import is_address, shown
+from vedette.infer.configured import configured_predictor, tracking_settings
 from vedette.infer.draw import DrawStyle
-from vedette.infer.predictor import Predictor
-from vedette.infer.sources import Skipped, Source, open_source
+from vedette.infer.picture_writers import crop_writer, feature_writer, picture_writer
+from vedette.infer.sources import Source, open_source
 from vedette.infer.stream import PictureResult, StreamSettings, stream
+from vedette.infer.tally import DetectSummary, Tally
+from vedette.infer.tiling import LARGE_PICTURES, TiledPredictor
+from vedette.infer.tracking.following import Following
+from vedette.infer.tracking.track_writer import track_writer
+from vedette.infer.video.live import LiveSettings
+from vedette.infer.video_writer import video_writer
+from vedette.infer.viewer import Show, refuse_without_windows, viewer
 from vedette.infer.writers import (
     Write,
     coco_writer,
     csv_writer,
     error_text,
     json_lines_writer,
-    picture_writer,
     text_writer,
 )
 
-Progress = Callable[[PictureResult, int, int], None]
-"""Called after each picture with its result, its number from 1, and how many pictures there are."""
+if TYPE_CHECKING:
+    from vedette.infer.predictor import Predictor
+
+Progress = Callable[[PictureResult, int, int | None], None]
+"""Called after each result with its number from 1, and how many there will be, if that is known."""
+
+_log = logging.getLogger(__name__)
 
 _MAX_READERS = 8
 # Measured with size s at 640 px: on a CPU larger batches leave its caches and cost fresh memory each time.
 _CPU_BATCH = 4
 _GPU_BATCH = 16
-_REMEMBERED_TIMES = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class DetectSummary:
-    """What a run did. ``pictures`` = those with results + ``failed``.
-
-    Attributes:
-        folder: where the results are.
-        pictures: pictures of the source.
-        detections: boxes found.
-        class_counts: boxes by class name, most first; classes without boxes are absent.
-        failed: pictures that could not be read.
-        failures: their paths and what was wrong.
-        skipped: entries of the source that are no pictures, and why.
-        seconds: wall-clock ``total``; and the time of each stage summed over pictures (``decode``, ``preprocess``,
-            ``inference``, ``postprocess``, ``write``). Stages overlap, so their sum may exceed the total.
-        percentiles_ms: of each stage (5, 50, 95) percentiles in milliseconds a picture, over the last 10,000.
-    """
-
-    folder: Path
-    pictures: int
-    detections: int
-    class_counts: Mapping[str, int]
-    failed: int
-    failures: tuple[tuple[str, str], ...]
-    skipped: tuple[Skipped, ...]
-    seconds: Mapping[str, float]
-    percentiles_ms: Mapping[str, tuple[float, float, float]]
-
-    @property
-    def exit_code(self) -> int:
-        """0; 1 if some pictures failed; 2 if all did."""
-        if not self.failed:
-            return EXIT_DONE
-        return EXIT_REFUSED if self.failed == self.pictures else EXIT_SOME_FAILED
 
 
 def detect(
     config: DetectConfig, *, predictor: Predictor | None = None, progress: Progress | None = None
 ) -> DetectSummary:
-    """Detect in every picture of the source and write what was asked for into a new run folder.
+    """Detect in everything that the source holds and write what was asked for into a new run folder.
+
+    Where there are streams, Ctrl-C ends the reading, and what was found until then is written as always.
 
     Args:
         config: what to run on what, and what to write.
         predictor: a loaded detector to use instead of ``config.weights``; thresholds and size of ``config`` apply.
-        progress: called after each picture, in order.
+        progress: called after each picture, and after each event of a video or stream, in order.
 
     Raises:
-        DataError: the source holds no picture.
+        DataError: the source holds nothing that can be read.
         UsageError: the source or a setting makes no sense.
         CheckpointError: the weights cannot be loaded.
         WriteError: a result cannot be written.
     """
     started = time.perf_counter()
-    source = open_source(config.source)
-    loaded = predictor or Predictor.from_file(
-        config.weights or DEFAULT_WEIGHTS, device=config.device, precision=config.precision
-    )
-    configured = _configured(loaded, config)
-    _refuse_to_overwrite(source, next_run_folder(config.project, config.name, config.exist_ok))
-    folder = create_run_folder(config.project, config.name, config.exist_ok)
-    write_atomic(folder / "detect.yaml", config.to_yaml().encode("utf-8"))
-    on_cpu = configured.backend.device.type == "cpu"
-    settings = StreamSettings(
-        batch_size=config.batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH),
-        workers=config.workers or min(max(thread_count() // 2, 1), _MAX_READERS),
-        keep_images=not config.nosave,
-    )
-    tally = _Tally()
+    _explain(config)
+    if config.view_img:
+        refuse_without_windows()
+    configured = configured_predictor(config, predictor)
+    source = open_source(config.source, arrays=configured.picture_format != RGB8)
+    folder = _run_folder(config, source)
+    on_cpu = str(configured.backend.device) == "cpu"
+    settings = _stream_settings(config, on_cpu)
+    tally, following = Tally(), _following(config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(cpu_threads(config.threads))
-        writers = [stack.enter_context(writer) for writer in _writers(config, folder)]
+        # Layers are shown of whole pictures.
+        whole = configured.predictor if isinstance(configured, TiledPredictor) else configured
+        writers = [stack.enter_context(writer) for writer in _writers(config, folder, whole)]
         write = stack.enter_context(_written_behind(writers, tally, 2 * settings.batch_size))
+        show = stack.enter_context(viewer(_style(config))) if config.view_img else None
         if not on_cpu:
-            configured.backend.warm_up(configured.letterbox.size_hw, settings.batch_size)
-        for number, result in enumerate(stream(source.items, configured, settings), start=1):
-            write(result)
-            tally.add(result)
-            if progress is not None:
-                progress(result, number, len(source.items))
-    return tally.summary(folder, source, time.perf_counter() - started)
+            configured.backend.warm_up(configured.letterbox.size_hw, _batch_size(config, on_cpu))
+        found = stack.enter_context(contextlib.closing(stream(source, configured, settings)))
+        results = found if following is None else following.results(found)
+        report = _Report(write, tally, progress, show, _known_count(source))
+        interrupted = report.until_interrupted(results, live=bool(source.streams))
+    summary = tally.summary(folder, source.skipped, time.perf_counter() - started, interrupted)
+    return summary if following is None else replace(summary, track_counts=following.counts())
 
 
 def describe(result: PictureResult) -> str:
-    """One line on a picture: its size and what was found, or what was wrong."""
+    """One line on a result: what was found where, what was wrong, or what happened."""
+    path = printable(result.item.path)
+    if result.event is not None:
+        return f"{path}: {_event_text(result)}"
+    if result.item.frame_index is not None:
+        path += f" picture {result.item.frame_index} at {(result.item.time_ms or 0.0) / 1000.0:.3f} s"
     if result.detections is None:
-        return f"{printable(result.item.path)}: {error_text(result.error)}"
+        return f"{path}: {error_text(result.error)}"
     found = result.detections
     counts = Counter(found.class_names[int(number)] for number in found.class_ids)
     text = ", ".join(f"{count} {printable(name)}" for name, count in counts.most_common())
-    return f"{printable(result.item.path)}: {found.size_hw[0]}x{found.size_hw[1]} {text or 'nothing found'}"
+    return f"{path}: {found.size_hw[0]}x{found.size_hw[1]} {text or 'nothing found'}"
 
 
-def _configured(predictor: Predictor, config: DetectConfig) -> Predictor:
-    """The predictor with the thresholds, size and letterbox of the configuration."""
-    nms = NmsSettings(
-        conf_threshold=config.conf_threshold,
-        iou_threshold=config.iou_threshold,
-        class_ids=config.classes,
-        agnostic=config.agnostic_nms,
-        max_detections=config.max_detections,
+def _event_text(result: PictureResult) -> str:
+    event = result.event
+    assert event is not None
+    reason = f" ({error_text(event.error)})" if event.error is not None else ""
+    pictures = f"after {event.frames} pictures" + (f", {event.dropped} dropped" if event.dropped else "")
+    if event.kind == "lost":
+        return f"lost {pictures}{reason}; trying to reach it again"
+    if event.kind == "recovered":
+        return f"there again, after a gap of {(event.gap_ms or 0.0) / 1000.0:.1f} s"
+    return f"ended {pictures}{reason}" if event.kind == "ended" else "opened"
+
+
+def _explain(config: DetectConfig) -> None:
+    """Say what became of flags that do nothing here."""
+    if config.update:
+        _log.warning(
+            "--update: nothing is fetched or rewritten; `vedette import old.pt` turns an old checkpoint into a new one"
+        )
+    if config.dnn:
+        _log.warning("--dnn: the file of the weights says what runs it; OpenCV's network reader is not used")
+
+
+def _run_folder(config: DetectConfig, source: Source) -> Path:
+    """The folder of the results, made; holds the settings, without the passwords of addresses."""
+    project, name, exist_ok = config.project, config.name, config.exist_ok
+    if config.output:
+        project, name, exist_ok = str(Path(config.output).parent), Path(config.output).name, True
+    _refuse_to_overwrite(source, next_run_folder(project, name, exist_ok))
+    folder = create_run_folder(project, name, exist_ok)
+    public = tuple(shown(part) if is_address(part) else part for part in config.source)
+    settings = config.model_copy(update={"source": public})
+    write_atomic(folder / "detect.yaml", settings.to_yaml().encode("utf-8"))
+    return folder
+
+
+def _batch_size(config: DetectConfig, on_cpu: bool) -> int:
+    return config.batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH)
+
+
+def _stream_settings(config: DetectConfig, on_cpu: bool) -> StreamSettings:
+    # Pictures for tiles may be huge, so few are read ahead; their tiles are what goes through the network together.
+    tiled = config.tile is not None
+    return StreamSettings(
+        batch_size=1 if tiled else _batch_size(config, on_cpu),
+        workers=config.workers or (1 if tiled else min(max(thread_count() // 2, 1), _MAX_READERS)),
+        limits=LARGE_PICTURES if tiled else None,
+        keep_images=not config.nosave or config.save_crop or config.visualize or config.view_img,
+        live=LiveSettings(
+            keep_all=config.stream_buffer,
+            retries=config.stream_retries,
+            timeout_s=config.stream_timeout,
+            stride=config.vid_stride,
+        ),
     )
-    letterbox = replace(
-        predictor.letterbox,
-        size_hw=config.image_size or predictor.letterbox.size_hw,
-        shape=config.letterbox or predictor.letterbox.shape,
+
+
+def _following(config: DetectConfig) -> Following | None:
+    if not config.track:
+        return None
+    drawn = not config.nosave or config.view_img
+    return Following(
+        tracking_settings(config),
+        shown_above=config.conf_threshold,
+        trail_seconds=config.track_trail_seconds if drawn else 0.0,
     )
-    return predictor.with_settings(nms=nms, letterbox=letterbox)
 
 
 def _refuse_to_overwrite(source: Source, folder: Path) -> None:
     """Results never land where the source's pictures (or labels beside them) are."""
     target = folder.resolve()
-    for parent in {item.file.parent for item in source.items}:
+    files = [item.file for item in source.items if not item.address]
+    files += [item.file for item in source.videos if item.address == str(item.file)]
+    for parent in {file.parent for file in files}:
         resolved = parent.resolve()
         if target == resolved or target in resolved.parents:
             raise UsageError(
@@ -165,25 +197,73 @@ def _refuse_to_overwrite(source: Source, folder: Path) -> None:
             )
 
 
-def _writers(config: DetectConfig, folder: Path) -> list[contextlib.AbstractContextManager[Write]]:
-    style = DrawStyle(
+def _style(config: DetectConfig) -> DrawStyle:
+    return DrawStyle(
         line_width=config.line_width,
         labels=not config.hide_labels,
         scores=not config.hide_conf,
         font=config.font,
     )
+
+
+def _writers(
+    config: DetectConfig, folder: Path, predictor: Predictor
+) -> list[contextlib.AbstractContextManager[Write]]:
+    style = _style(config)
     choices: list[tuple[bool, Callable[[], contextlib.AbstractContextManager[Write]]]] = [
         (not config.nosave, lambda: picture_writer(folder, style)),
+        (
+            not config.nosave,
+            lambda: video_writer(folder, style, streams=config.save_video, fourcc=config.fourcc),
+        ),
         (config.save_txt, lambda: text_writer(folder / "labels", scores=config.save_conf)),
         (config.save_json, lambda: json_lines_writer(folder / "predictions.jsonl")),
         (config.save_csv, lambda: csv_writer(folder / "predictions.csv")),
         (config.save_coco, lambda: coco_writer(folder / "predictions_coco.json")),
+        (config.track, lambda: track_writer(folder / "tracks")),
+        (config.save_crop, lambda: crop_writer(folder / "crops")),
+        (config.visualize, lambda: feature_writer(folder / "features", predictor)),
     ]
     return [make() for chosen, make in choices if chosen]
 
 
+def _known_count(source: Source) -> int | None:
+    return None if source.videos or source.streams else len(source.items)
+
+
+class _Report:
+    """Passes each result on: to the writers, the counts, the console and the window."""
+
+    def __init__(
+        self,
+        write: Write,
+        tally: Tally,
+        progress: Progress | None,
+        show: Show | None,
+        count: int | None,
+    ) -> None:
+        self._write, self._tally, self._progress, self._show = write, tally, progress, show
+        self._count = count
+
+    def until_interrupted(self, results: Iterator[PictureResult], *, live: bool) -> bool:
+        """Go through all results; True if Ctrl-C ended the reading of streams, which has no other end."""
+        try:
+            for number, result in enumerate(results, start=1):
+                self._write(result)
+                self._tally.add(result)
+                if self._progress is not None:
+                    self._progress(result, number, self._count)
+                if self._show is not None and not self._show(result):
+                    break
+        except KeyboardInterrupt:
+            if not live:
+                raise
+            return True
+        return False
+
+
 @contextlib.contextmanager
-def _written_behind(writers: list[Write], tally: _Tally, at_most: int) -> Iterator[Write]:
+def _written_behind(writers: list[Write], tally: Tally, at_most: int) -> Iterator[Write]:
     """Write in a thread, in order, while the network runs; never more than ``at_most`` results behind."""
     pending: deque[Future[float]] = deque()
 
@@ -206,44 +286,3 @@ def _written_behind(writers: list[Write], tally: _Tally, at_most: int) -> Iterat
                 tally.add_time("write", pending.popleft().result())
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Counts and times of a run so far."""
-
-    classes: Counter[str] = field(default_factory=Counter)
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-    recent: dict[str, deque[float]] = field(default_factory=dict)
-
-    def add(self, result: PictureResult) -> None:
-        if result.detections is None:
-            self.failures.append((result.item.path, error_text(result.error)))
-            return
-        found = result.detections
-        self.classes.update(found.class_names[int(number)] for number in found.class_ids)
-        for stage, milliseconds in found.milliseconds.items():
-            self.add_time(stage, milliseconds)
-
-    def add_time(self, stage: str, milliseconds: float) -> None:
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + milliseconds / 1000.0
-        self.recent.setdefault(stage, deque(maxlen=_REMEMBERED_TIMES)).append(milliseconds)
-
-    def summary(self, folder: Path, source: Source, total_seconds: float) -> DetectSummary:
-        return DetectSummary(
-            folder=folder,
-            pictures=len(source.items),
-            detections=sum(self.classes.values()),
-            class_counts=dict(self.classes.most_common()),
-            failed=len(self.failures),
-            failures=tuple(self.failures),
-            skipped=source.skipped,
-            seconds={"total": total_seconds, **self.seconds},
-            percentiles_ms={stage: _percentiles(times) for stage, times in self.recent.items()},
-        )
-
-
-def _percentiles(times: deque[float]) -> tuple[float, float, float]:
-    low, middle, high = np.percentile(np.fromiter(times, dtype=np.float64), (5, 50, 95))
-    return float(low), float(middle), float(high)

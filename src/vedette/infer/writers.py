@@ -1,8 +1,8 @@
-"""Results on disk: pictures with boxes, YOLO text, JSON lines, CSV and COCO's list of results.
+"""Results as text on disk: YOLO text, JSON lines, CSV and COCO's list of results.
 
 Each writer is a context manager that gives a function ``write(result)``. They stream: memory does not grow with
-the number of pictures. Lines and pictures are there as soon as they are written; the COCO file, which is one JSON
-document, appears whole at the end or not at all. All text is UTF-8 with plain line feeds.
+the number of pictures. Lines are there as soon as they are written; the COCO file, which is one JSON document,
+appears whole at the end or not at all. All text is UTF-8 with plain line feeds.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import contextlib
 import csv
 import json
 import logging
+import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-import cv2
-
 from vedette.checkpoint.atomic import atomic_file
 from vedette.core.printable import printable
-from vedette.core.types import Detections, Image
+from vedette.core.types import Detections
 from vedette.errors import ImageError, VedetteError, WriteError
-from vedette.infer.draw import DrawStyle, draw_detections
+from vedette.infer.sources import SourceItem
 from vedette.infer.stream import PictureResult
+from vedette.infer.video.live import SourceEvent
 
 Write = Callable[[PictureResult], None]
 
@@ -38,19 +38,12 @@ CSV_COLUMNS = (
     "y2",
     "picture_width",
     "picture_height",
+    "frame_index",
+    "time_ms",
+    "track_id",
 )
 
 _log = logging.getLogger(__name__)
-
-_ENCODINGS: dict[str, list[int]] = {
-    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95],
-    ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 95],
-    ".png": [cv2.IMWRITE_PNG_COMPRESSION, 3],
-    ".webp": [cv2.IMWRITE_WEBP_QUALITY, 92],
-    ".bmp": [],
-    ".tif": [],
-    ".tiff": [],
-}
 
 
 class OutputNames:
@@ -76,25 +69,43 @@ class OutputNames:
         self._taken.add(_folded(name))
         return name
 
+    def take_series(self, stem: str) -> str:
+        """A beginning of names, ``stem`` or with a number: ``BEGINNING_<number>`` is no name that was taken."""
+        taken = re.compile("^(.*)_[0-9]+(?:[.][^.]*)?$", re.DOTALL)
+        beginnings = {match[1] for match in map(taken.match, self._taken) if match} | self._taken
+        number, name = 1, stem
+        while _folded(name) in beginnings:
+            number += 1
+            name = f"{stem}_{number}"
+        self._taken.add(_folded(name))
+        return name
 
-@contextlib.contextmanager
-def picture_writer(folder: Path, style: DrawStyle) -> Iterator[Write]:
-    """Writes each picture with its boxes to ``folder`` under its own file name.
 
-    Formats that cannot be written become PNG, with that suffix behind the name. Raises WriteError.
+class ResultNames:
+    """Names of the files of results: a picture's own; of a picture out of a video its name and a number.
+
+    As published, numbers begin at 1 in videos and at 0 in streams. Of videos and streams one name each is kept,
+    not one a picture; that no two results meet takes pictures that come before videos.
     """
-    names = OutputNames()
 
-    def write(result: PictureResult) -> None:
-        suffix = result.item.file.suffix
-        name = _named(names, result, suffix if suffix.lower() in _ENCODINGS else f"{suffix}.png")
-        if result.detections is None or result.image is None:
-            return
-        data = _encoded(name, draw_detections(result.image, result.detections, style))
-        with _writing(folder / name):
-            (folder / name).write_bytes(data)
+    def __init__(self) -> None:
+        self._names = OutputNames()
+        self._series: dict[str, str] = {}
 
-    yield write
+    def take(self, item: SourceItem, suffix: str = "") -> str:
+        """A name nobody has; a warning is logged where a picture's own is taken."""
+        if item.frame_index is not None:
+            return f"{self.series(item)}_{item.frame_index + (not item.live)}{suffix}"
+        name = self._names.take(item.file.stem, suffix)
+        if name != item.file.stem + suffix:
+            _log.warning("the result of %s is written as %s: its name was taken", printable(item.path), name)
+        return name
+
+    def series(self, item: SourceItem) -> str:
+        """The name of a video or stream, the same each time."""
+        if item.path not in self._series:
+            self._series[item.path] = self._names.take_series(item.file.stem)
+        return self._series[item.path]
 
 
 @contextlib.contextmanager
@@ -104,14 +115,16 @@ def text_writer(folder: Path, *, scores: bool) -> Iterator[Write]:
     Numbers have six significant digits (evaluation.md section 6). A picture without boxes has no file; one of an
     earlier run is removed. Raises WriteError.
     """
-    names = OutputNames()
-    with _writing(folder):
+    names = ResultNames()
+    with writing(folder):
         folder.mkdir(exist_ok=True)
 
     def write(result: PictureResult) -> None:
-        path = folder / _named(names, result, ".txt")
+        if result.event is not None:
+            return
+        path = folder / names.take(result.item, ".txt")
         lines = yolo_lines(result.detections, scores=scores) if result.detections is not None else []
-        with _writing(path):
+        with writing(path):
             if lines:
                 path.write_bytes("".join(f"{line}\n" for line in lines).encode("ascii"))
             else:
@@ -122,11 +135,17 @@ def text_writer(folder: Path, *, scores: bool) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def json_lines_writer(path: Path) -> Iterator[Write]:
-    """Writes one JSON object a picture: ``path``, ``size_hw``, and ``detections`` or ``error``. Raises WriteError."""
+    """Writes one JSON object a picture: ``path``, ``size_hw``, and ``detections`` or ``error``. Raises WriteError.
+
+    A picture of a video or stream has ``frame_index`` and ``time_ms`` too. What happens to a stream, and a video that
+    could not be read to its end, are objects with ``event``.
+    """
     with _text_file(path) as file:
 
         def write(result: PictureResult) -> None:
-            with _writing(path):
+            if result.event is not None and not result.item.live and result.error is None:
+                return
+            with writing(path):
                 file.write(json_text(picture_record(result)) + "\n")
 
         yield write
@@ -137,14 +156,14 @@ def csv_writer(path: Path) -> Iterator[Write]:
     """Writes one row a box under the names ``CSV_COLUMNS``; corners in pixels. Raises WriteError."""
     with _text_file(path) as file:
         table = csv.writer(file, lineterminator="\n")
-        with _writing(path):
+        with writing(path):
             table.writerow(CSV_COLUMNS)
 
         def write(result: PictureResult) -> None:
             if result.detections is None:
                 return
             found = result.detections
-            with _writing(path):
+            with writing(path):
                 table.writerows(
                     [
                         printable(result.item.path),
@@ -154,6 +173,9 @@ def csv_writer(path: Path) -> Iterator[Write]:
                         *(f"{value:.7g}" for value in record["box_xyxy"]),
                         found.size_hw[1],
                         found.size_hw[0],
+                        "" if found.frame_index is None else found.frame_index,
+                        "" if found.time_ms is None else f"{found.time_ms:.3f}",
+                        record.get("track_id") or "",
                     ]
                     for record in found.records()
                 )
@@ -168,7 +190,7 @@ def coco_writer(path: Path) -> Iterator[Write]:
     The image id is the file's stem, as a number if it is one; the category id is the class id. The file is put in
     place when the block ends without an error. Raises WriteError.
     """
-    names = OutputNames()
+    names = ResultNames()
     numbers: set[int] = set()
     with atomic_file(path, 0) as file:
         file.write(b"[")
@@ -176,7 +198,9 @@ def coco_writer(path: Path) -> Iterator[Write]:
 
         def write(result: PictureResult) -> None:
             nonlocal separator
-            stem = names.take(result.item.file.stem)
+            if result.event is not None:
+                return
+            stem = names.take(result.item)
             image_id: int | str = stem
             if stem.isascii() and stem.isdecimal() and int(stem) not in numbers:
                 image_id = int(stem)
@@ -184,12 +208,12 @@ def coco_writer(path: Path) -> Iterator[Write]:
             if result.detections is None:
                 return
             for record in result.detections.to_coco(image_id):
-                with _writing(path):
+                with writing(path):
                     file.write(separator + json_text(record).encode("utf-8"))
                 separator = b",\n"
 
         yield write
-        with _writing(path):
+        with writing(path):
             file.write(b"\n]\n")
 
 
@@ -209,17 +233,36 @@ def yolo_lines(detections: Detections, *, scores: bool = False) -> list[str]:
 
 
 def picture_record(result: PictureResult) -> dict[str, Any]:
-    """The JSON object of one picture: its detections, or its error and the kind of it."""
+    """The JSON object of one picture: its detections, or its error and the kind of it; or that of an event."""
+    record: dict[str, Any] = {"path": result.item.path}
+    if result.event is not None:
+        return record | _event_record(result.event)
+    if result.item.frame_index is not None:
+        record |= {"frame_index": result.item.frame_index, "time_ms": _rounded(result.item.time_ms)}
     if result.detections is not None:
-        return {
-            "path": result.item.path,
-            "size_hw": list(result.detections.size_hw),
-            "detections": result.detections.records(),
-        }
-    record: dict[str, Any] = {"path": result.item.path, "size_hw": None, "error": error_text(result.error)}
+        found = result.detections
+        return record | {"size_hw": list(found.size_hw), "detections": found.records()}
+    record |= {"size_hw": None, "error": error_text(result.error)}
     if isinstance(result.error, ImageError):
         record["error_kind"] = result.error.kind
     return record
+
+
+def _event_record(event: SourceEvent) -> dict[str, Any]:
+    values = {
+        "event": event.kind,
+        "time_ms": _rounded(event.time_ms),
+        "utc": event.utc or None,
+        "frames": event.frames,
+        "dropped": event.dropped if event.utc else None,
+        "gap_ms": _rounded(event.gap_ms),
+        "error": None if event.error is None else error_text(event.error),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _rounded(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds, 3)
 
 
 def error_text(error: VedetteError | None) -> str:
@@ -234,46 +277,25 @@ def json_text(value: object) -> str:
     return printable(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
-def _named(names: OutputNames, result: PictureResult, suffix: str) -> str:
-    """A free name for the result's file, the same whether or not the picture could be read."""
-    stem = result.item.file.stem
-    name = names.take(stem, suffix)
-    if name != stem + suffix:
-        _log.warning(
-            "the result of %s is written as %s: its name was taken", printable(result.item.path), name
-        )
-    return name
-
-
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _encoded(name: str, image: Image) -> bytes:
-    """The picture as a file of the format its name says; as PNG if that format has no room for its size."""
-    suffix = Path(name).suffix.lower()
-    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    for attempt in (suffix, ".png"):
-        with contextlib.suppress(cv2.error):  # for example more than 65,535 pixels a side in a JPEG
-            done, data = cv2.imencode(attempt, pixels, _ENCODINGS[attempt])
-            if done:
-                return data.tobytes()
-    raise WriteError("the picture cannot be encoded", where=name)
-
-
 @contextlib.contextmanager
 def _text_file(path: Path) -> Iterator[TextIO]:
-    with _writing(path):
-        file = path.open("w", encoding="utf-8", newline="\n")
+    with writing(path):
+        # Buffered by lines: who watches a stream reads on while it is written.
+        file = path.open("w", encoding="utf-8", newline="\n", buffering=1)
     try:
         yield file
     finally:
-        with _writing(path):
+        with writing(path):
             file.close()
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Failures of the disk in this block as errors that name the file. Raises WriteError."""
     try:
         yield
     except OSError as error:

@@ -186,6 +186,11 @@ class Detector(nn.Module):
         levels: list[Tensor] = self.head([outputs[source] for source in self._steps[-1].sources])
         return levels, {layer: outputs[index] for layer, index in chosen.items()}
 
+    def planes(self, images: Tensor) -> list[Tensor]:
+        """What the output convolutions give: [B, A*(5+C), h, w] a level; images as for ``forward``."""
+        outputs = self._run(images, len(self.model) - 1, frozenset())
+        return self.head.convolve([outputs[source] for source in self._steps[-1].sources])
+
     def _run(self, images: Tensor, count: int, kept: frozenset[int]) -> dict[int, Tensor]:
         """Run the first ``count`` layers; outputs nobody reads any more are dropped, except those ``kept``."""
         self._check_images(images)
@@ -216,7 +221,8 @@ class Detector(nn.Module):
         return index
 
     def _check_images(self, images: Tensor) -> None:
-        if torch.compiler.is_compiling():
+        tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if tracing or torch.compiler.is_compiling():
             return  # sizes may be symbols there
         channels, step = self.architecture.channels, self.max_stride
         if (

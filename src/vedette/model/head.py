@@ -69,18 +69,27 @@ class Detect(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Maps [B, C_level, h, w] -> raw levels [B, A, h, w, 5+C], as views of the convolutions' outputs."""
-        outputs = [conv(x) for conv, x in zip(self.m, maps, strict=True)] if "m" in self._modules else maps
+        return self.levels(self.convolve(maps))
+
+    def convolve(self, maps: list[Tensor]) -> list[Tensor]:
+        """Maps [B, C_level, h, w] -> planes [B, A*(5+C), h, w], as the output convolutions give them."""
+        if "m" not in self._modules:
+            return maps
+        return [convolution(x) for convolution, x in zip(self.m, maps, strict=True)]
+
+    def levels(self, planes: Sequence[Tensor]) -> list[Tensor]:
+        """Planes [B, A*(5+C), h, w] -> raw levels [B, A, h, w, 5+C], as views."""
         return [
             x.view(x.shape[0], self.anchors_per_level, self.outputs, x.shape[2], x.shape[3]).permute(
                 0, 1, 3, 4, 2
             )
-            for x in outputs
+            for x in planes
         ]
 
     def anchors_px(self) -> Tensor:
         """Anchors in pixels of the frame, float32 [L, A, 2], (width, height)."""
-        strides = torch.tensor(self.strides, dtype=torch.float32, device=self.anchors.device)
-        return self.anchors * strides[:, None, None]
+        # One product a level, not one with a new tensor of strides, so that it can be traced.
+        return torch.stack([self.anchors[level] * stride for level, stride in enumerate(self.strides)])
 
     def decode(self, levels: Sequence[Tensor]) -> Tensor:
         """Boxes and scores of raw levels.

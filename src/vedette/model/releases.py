@@ -6,6 +6,7 @@ release  stem    block          pool   activation      head
 v1.0     Focus   BottleneckCSP  SPP    LeakyReLU(0.1)  output convolutions are rows; levels from coarse to fine
 v3.1     Focus   BottleneckCSP  SPP    Hardswish       Detect brings its convolutions; from fine to coarse
 v4.0     Focus   C3             SPP    SiLU            as v3.1
+v5.0     Focus   C3             SPP    SiLU            as v3.1, and a fourth level of stride 64 (the P6 models)
 v6.0     Conv 6  C3             SPPF   SiLU            as v3.1, without the buffer ``anchor_grid``
 v7.0     Conv 6  C3             SPPF   SiLU            as v6.0
 =======  ======  =============  =====  ==============  =========================================================
@@ -60,6 +61,7 @@ class Release:
         anchors: in the order of its levels.
         rules: fields of ``Architecture`` that it decides.
         rows_p6: makes the table of the models with a fourth level of stride 64, if there are any.
+        sizes_p6: of those models.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Release:
     anchors: Anchors
     rules: dict[str, Any]
     rows_p6: Callable[[], tuple[Row, ...]] | None = None
+    sizes_p6: tuple[str, ...] = ()
 
 
 def row(module: str, *arguments: Argument, source: int | tuple[int, ...] = -1, repeats: int = 1) -> Row:
@@ -98,11 +101,11 @@ def backbone_start(stem: Row, block: str, *, p3_repeats: int) -> list[Row]:
     ]
 
 
-def spp_end(block: str) -> list[Row]:
+def spp_end(block: str, kernels: tuple[int, ...] = (5, 9, 13)) -> list[Row]:
     """Rows 7 to 9 of v1.0 to v4.0: pooling first, then a block without shortcuts."""
     return [
         row("Conv", 1024, 3, 2),
-        row("SPP", 1024, (5, 9, 13)),
+        row("SPP", 1024, kernels),
         row(block, 1024, False, repeats=3),
     ]
 
@@ -190,13 +193,24 @@ def rows_v6() -> tuple[Row, ...]:
     return (*start, *sppf_end(), *upward_path("C3"), *downward_path("C3"))
 
 
+def rows_v5_p6() -> tuple[Row, ...]:
+    """v5.0 with a fourth level of stride 64, whose cells are pooled over less: 3, 5 and 7 of them."""
+    start = backbone_start(focus_stem(), "C3", p3_repeats=9)
+    return _with_fourth_level(start, spp_end("C3", (3, 5, 7)))
+
+
 def rows_v6_p6() -> tuple[Row, ...]:
-    """v6.0 and v7.0 with a fourth level of stride 64: one step more down, up, and down again."""
+    """v6.0 and v7.0 with a fourth level of stride 64."""
+    return _with_fourth_level(backbone_start(convolution_stem(), "C3", p3_repeats=6), sppf_end())
+
+
+def _with_fourth_level(start: list[Row], end: list[Row]) -> tuple[Row, ...]:
+    """One step more down, up, and down again than the other models."""
     return (
-        *backbone_start(convolution_stem(), "C3", p3_repeats=6),
+        *start,
         row("Conv", 768, 3, 2),
         row("C3", 768, repeats=3),
-        *sppf_end(),
+        *end,
         row("Conv", 768, 1, 1),
         row("Upsample", None, 2, NEAREST_TOKEN),
         row("Concat", 1, source=(-1, 8)),
@@ -215,6 +229,8 @@ def rows_v6_p6() -> tuple[Row, ...]:
     )
 
 
+_SIZES = ("n", "s", "m", "l", "x")
+
 _RULES_V6 = {
     "activation": "SiLU",
     "csp_activation": "SiLU",
@@ -228,18 +244,22 @@ RELEASES = {
     for release in (
         Release(
             "v1.0",
-            ("s", "m", "l", "x"),
+            _SIZES[1:],
             rows_v1,
             DEFAULT_ANCHORS_P5[::-1],
             {"activation": "LeakyReLU(0.1)", "bn_eps": 1e-4},
         ),
-        Release("v3.1", ("s", "m", "l", "x"), rows_v3, DEFAULT_ANCHORS_P5, {"activation": "Hardswish"}),
-        Release("v4.0", ("n", "s", "m", "l", "x"), rows_v4, DEFAULT_ANCHORS_P5, {"activation": "SiLU"}),
-        Release("v6.0", ("n", "s", "m", "l", "x"), rows_v6, DEFAULT_ANCHORS_P5, _RULES_V6, rows_v6_p6),
-        Release("v7.0", ("n", "s", "m", "l", "x"), rows_v6, DEFAULT_ANCHORS_P5, _RULES_V6, rows_v6_p6),
+        Release("v3.1", _SIZES[1:], rows_v3, DEFAULT_ANCHORS_P5, {"activation": "Hardswish"}),
+        Release("v4.0", _SIZES, rows_v4, DEFAULT_ANCHORS_P5, {"activation": "SiLU"}),
+        Release("v5.0", (), rows_v4, DEFAULT_ANCHORS_P5, {"activation": "SiLU"}, rows_v5_p6, _SIZES[1:]),
+        Release("v6.0", _SIZES, rows_v6, DEFAULT_ANCHORS_P5, _RULES_V6, rows_v6_p6, _SIZES),
+        Release("v7.0", _SIZES, rows_v6, DEFAULT_ANCHORS_P5, _RULES_V6, rows_v6_p6, _SIZES),
     )
 }
-"""Releases by name. Size n at v4.0 was not published; it is v4.0's table at the n multiples."""
+"""Releases by name. Size n at v4.0 was not published; it is v4.0's table at the n multiples.
+
+Of v5.0 only the P6 models are here: nothing says that its others differ from those of v4.0.
+"""
 
 
 def known_names() -> tuple[str, ...]:
@@ -248,8 +268,7 @@ def known_names() -> tuple[str, ...]:
     names = [f"yolov5{size}" for size in default.sizes] + ["tiny"]
     for release in RELEASES.values():
         names += [f"yolov5{size}@{release.name}" for size in release.sizes]
-        if release.rows_p6 is not None:
-            names += [f"yolov5{size}6@{release.name}" for size in release.sizes]
+        names += [f"yolov5{size}6@{release.name}" for size in release.sizes_p6]
     return tuple(names)
 
 

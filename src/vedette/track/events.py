@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from vedette.core.picture_format import RGB8, PictureFormat
+
 Row = Mapping[str, float | int | None]
 """One line of ``results.csv``: column name to value, None where nothing was measured."""
 
@@ -113,6 +115,8 @@ class FoundPicture:
     """Each ``box_xyxy`` in pixels of the picture, ``class_id``, ``class_name``."""
     found_boxes: tuple[Mapping[str, Any], ...]
     """The same with ``score``."""
+    picture_format: PictureFormat = RGB8
+    """As which it was read."""
 
 
 @dataclass(frozen=True, slots=True)

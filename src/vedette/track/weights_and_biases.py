@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from vedette.core.types import Image
+from vedette.core.picture_format import PictureFormat
+from vedette.core.types import RgbImage
 from vedette.errors import MissingExtraError, VedetteError
 from vedette.track.events import (
     EpochDone,
@@ -157,7 +158,7 @@ class WandbTracker:
         scales = [min(1.0, MAX_PICTURE_SIDE / max(*picture.size_hw, 1)) for picture in event.pictures]
         pixels = in_one_size(
             [
-                _scaled_picture(picture.path, scale)
+                _scaled_picture(picture.path, scale, picture.picture_format)
                 for picture, scale in zip(event.pictures, scales, strict=True)
             ]
         )
@@ -167,7 +168,9 @@ class WandbTracker:
         ]
         self._log({"Images": images})
 
-    def _found_image(self, shown: Image, picture: FoundPicture, scale: float, labels: dict[int, str]) -> Any:
+    def _found_image(
+        self, shown: RgbImage, picture: FoundPicture, scale: float, labels: dict[int, str]
+    ) -> Any:
         groups = {"predictions": picture.found_boxes, "ground_truth": picture.true_boxes}
         boxes = {
             group: {"box_data": [box_record(box, scale) for box in members], "class_labels": labels}
@@ -238,7 +241,7 @@ def artifact_name(name: str) -> str:
     ]
 
 
-def in_one_size(pictures: Sequence[Image]) -> list[Image]:
+def in_one_size(pictures: Sequence[RgbImage]) -> list[RgbImage]:
     """The pictures on grey canvases of the same size, each in the upper left corner: W&B expects one size."""
     height = max((picture.shape[0] for picture in pictures), default=0)
     width = max((picture.shape[1] for picture in pictures), default=0)
@@ -248,12 +251,13 @@ def in_one_size(pictures: Sequence[Image]) -> list[Image]:
     return canvases
 
 
-def _scaled_picture(path: Path, scale: float) -> Image:
+def _scaled_picture(path: Path, scale: float, picture_format: PictureFormat) -> RgbImage:
     import cv2
 
+    from vedette.core.display import display
     from vedette.data.images import read_image
 
-    picture = read_image(path)
+    picture = display(read_image(path, picture_format=picture_format))
     height, width = (max(1, round(length * scale)) for length in picture.shape[:2])
     if scale == 1.0:
         return picture

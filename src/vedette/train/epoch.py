@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.core.types import Batch
+from vedette.core.unit_range import unit_range
 from vedette.errors import DivergedError
 from vedette.loss.detection_loss import DetectionLoss
 from vedette.track.events import StepDone
@@ -44,6 +46,7 @@ class StepRules:
         pictures_per_frame: the loss of a batch is multiplied by it, so that it counts pictures where one frame
             holds several.
         ranks: this process among those of the run.
+        picture_format: of the batches.
     """
 
     loss: DetectionLoss
@@ -55,6 +58,7 @@ class StepRules:
     multi_scale: MultiScale | None = None
     pictures_per_frame: int = 1
     ranks: Ranks = ALONE
+    picture_format: PictureFormat = RGB8
 
 
 @dataclass
@@ -135,7 +139,7 @@ def train_epoch(  # noqa: PLR0913  # the parts of a run, each passed on as it is
 
 def _forward_backward(rules: StepRules, state: TrainState, batch: Batch) -> torch.Tensor:
     """Add the batch's gradients; returns the loss items [3] on the device, without waiting for them."""
-    images = batch.images.to(rules.device, non_blocking=True).float().div_(255)
+    images = unit_range(batch.images, rules.picture_format, rules.device)
     if rules.multi_scale is not None:
         images = rules.multi_scale.scaled(images, state.progress.step)
     state.progress.sums.frame_width = images.shape[3]

@@ -24,7 +24,12 @@ def measure(setup: Setup, state: TrainState) -> Evaluation:
 
     The ranks share the batches; rank 0 makes the figures of them all, the same that one rank alone would get.
     """
-    backend = WatchedBackend(setup.averaged_detector(state), setup.rules.device, setup.precision)
+    backend = WatchedBackend(
+        setup.averaged_detector(state),
+        setup.rules.device,
+        setup.precision,
+        picture_format=setup.letterbox.picture_format,
+    )
     predictor = Predictor(backend, setup.letterbox, setup.class_names)
     meter = LossMeter(setup.rules.loss, backend, setup.val_index, predictor.letterbox)
     ranks, settings = setup.rules.ranks, EvaluateConfig(batch_size=setup.config.batch_size)

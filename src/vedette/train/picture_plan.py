@@ -93,9 +93,10 @@ class PicturePlan:
 
     def collate(self) -> Collate:
         """What makes batches of samples."""
+        pictures = self.index.picture_format
         if self.config.quad:
-            return partial(collate_quad, size_hw=self.size_hw, seed=self.config.seed)
-        return partial(collate_single, size_hw=self.size_hw)
+            return partial(collate_quad, size_hw=self.size_hw, seed=self.config.seed, picture_format=pictures)
+        return partial(collate_single, size_hw=self.size_hw, picture_format=pictures)
 
     def multi_scale(self) -> MultiScale | None:
         """What changes the size of the batches, if anything does."""

@@ -16,6 +16,7 @@ from vedette.checkpoint.state_folder import SavedState, StateFolder
 from vedette.config.train import TrainConfig
 from vedette.core.device import Precision, select_dtype, thread_count
 from vedette.core.letterbox import LetterboxPolicy, round_up_to_stride
+from vedette.core.picture_format import PictureFormat
 from vedette.core.types import Batch
 from vedette.data.cache_folder import cache_folder
 from vedette.data.index import SplitIndex
@@ -146,6 +147,7 @@ class Setup:
                 self.augmenter.size_hw,
                 workers=self.workers,
                 pin_memory=self.rules.device.type == "cuda",
+                picture_format=self.train_index.picture_format,
             ),
             collate_samples=plan.collate(),
             marks=store.marks,
@@ -157,7 +159,11 @@ class Setup:
         """The decoded pictures, kept from one stream to the next."""
         if self._store is None:
             self._store = PictureStore(
-                self.train_index, self.augmenter.size_hw, cache=self.config.cache, cache_dir=cache_folder()
+                self.train_index,
+                self.augmenter.size_hw,
+                cache=self.config.cache,
+                cache_dir=cache_folder(),
+                picture_format=self.train_index.picture_format,
             )
         return self._store
 
@@ -188,15 +194,18 @@ def prepare(files: RunFiles, emitter: Emitter, ranks: Ranks = ALONE) -> Setup:
     device = ranks.device(files.config.device)
     saved = _saved_state(files, ranks)
     started_with = _identity_of(saved, files) if saved else {}
-    dtype = select_dtype(started_with.get("precision", files.config.precision), device)
+    precision: Precision = started_with.get("precision", files.config.precision)
+    select_dtype(precision, device)  # refused before anything is read
     train_index, val_index = load_indexes(files, emitter, ranks)
+    pictures = train_index.picture_format
+    dtype = select_dtype(pictures.precision(precision), device)
     start = (
-        start_again(files, started_with, train_index.class_names)
+        start_again(files, started_with, train_index.class_names, pictures)
         if saved
         else start_anew(files, train_index, emitter)
     )
     detector = start.detector
-    letterbox = _letterbox(files.config, detector)
+    letterbox = _letterbox(files.config, detector, pictures)
     detector.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = _loss(files, detector, letterbox)
     files = settle_batch_size(
@@ -213,6 +222,7 @@ def prepare(files: RunFiles, emitter: Emitter, ranks: Ranks = ALONE) -> Setup:
         "start": start.text,
         "train_data": train_index.content_hash,
         "val_data": val_index.content_hash,
+        "picture_format": pictures.to_dict(),
     }
     if saved is not None:
         _take_up(state, saved, started_with, identity, emitter)
@@ -232,13 +242,16 @@ def prepare(files: RunFiles, emitter: Emitter, ranks: Ranks = ALONE) -> Setup:
             multi_scale=plan.multi_scale(),
             pictures_per_frame=plan.pictures_per_frame,
             ranks=ranks,
+            picture_format=pictures,
         ),
         state=state,
         class_names=train_index.class_names,
         letterbox=letterbox,
         train_index=train_index,
         val_index=val_index,
-        augmenter=Augmenter(files.hyperparameters, letterbox.size_hw, files.config.seed),
+        augmenter=Augmenter(
+            files.hyperparameters, letterbox.size_hw, files.config.seed, picture_format=pictures
+        ),
         picture_plan=plan,
         facts={},
         identity=identity,
@@ -334,10 +347,10 @@ def worker_count(requested: int, device: torch.device, ranks_here: int = 1) -> i
     return min(_MAX_WORKERS, max(spare, 0 if device.type == "cpu" else 1))
 
 
-def _letterbox(config: TrainConfig, detector: Detector) -> LetterboxPolicy:
+def _letterbox(config: TrainConfig, detector: Detector, pictures: PictureFormat) -> LetterboxPolicy:
     stride = max(detector.strides)
     height, width = (round_up_to_stride(side, stride) for side in config.image_size)
-    return LetterboxPolicy(size_hw=(height, width), stride=stride, shape="minimal")
+    return LetterboxPolicy(size_hw=(height, width), stride=stride, shape="minimal", picture_format=pictures)
 
 
 def _loss(files: RunFiles, detector: Detector, letterbox: LetterboxPolicy) -> DetectionLoss:

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import struct
 import zipfile
 import zlib
 from pathlib import Path
 
+import pytest
+
+from tests.conftest import GOLDEN
+from vedette.checkpoint.legacy.read import read_legacy
+from vedette.errors import CheckpointError
+
 SYSTEM = b"cposix\nsystem\n"
+
+
+def published_tensors(file: str) -> list[tuple[str, tuple[int, ...], str]]:
+    """Name, shape and type of every tensor of a published model, from golden state_dicts/."""
+    with (GOLDEN / "state_dicts" / file).open(encoding="utf-8", newline="") as lines:
+        rows = [(row["key"], row["shape"], row["dtype"]) for row in csv.DictReader(lines)]
+    return [
+        (key, () if shape == "scalar" else tuple(map(int, shape.split("x"))), dtype)
+        for key, shape, dtype in rows
+    ]
+
+
+def refusal(path: Path, content: bytes | None = None) -> str:
+    """What the reader says about a file that it refuses."""
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        read_legacy(path)
+    assert str(caught.value).startswith(str(path))
+    return str(caught.value)
 
 
 def text(value: str) -> bytes:

@@ -1,6 +1,6 @@
 """Reads mutated checkpoints in a process that counts what they make it do; also the negative control.
 
-``python -m tests.checkpoint.legacy.fuzz_program FOLDER SEED COUNT`` mutates ``FOLDER/base-*.pt`` and prints JSON.
+``python -m tests.checkpoint.legacy.fuzz_program FOLDER SEED COUNT`` mutates ``FOLDER/base-*`` and prints JSON.
 With ``control`` as fourth argument the opcode mutants go through Python's own unpickler instead.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import faulthandler
 import io
 import itertools
 import json
@@ -15,6 +16,7 @@ import pickle
 import pickletools
 import random
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,17 @@ import torch
 
 from tests.checkpoint.legacy.archives import SYSTEM, by_hand, records_of, stored, text
 from tests.checkpoint.legacy.published import published_modules
+from tests.checkpoint.test_tensors import seal
+from vedette.checkpoint.deployable import load_detector
 from vedette.checkpoint.legacy.confinement import FORBIDDEN
 from vedette.checkpoint.legacy.container_stream import MAGIC
 from vedette.checkpoint.legacy.read import read_open
 from vedette.errors import CheckpointError
 
-KINDS = ("raw", "truncated", "pickle", "opcode", "zip", "stream")
+KINDS = ("raw", "truncated", "pickle", "opcode", "zip", "stream", "own", "header")
+"""What is mutated: both containers, the pickle, its instructions, the archive; our own format as it is, or its header
+with a right checksum."""
+_SECONDS = 20
 _INJECTED = (
     b"cposix\nsystem\n",
     b"cos\nsystem\n",
@@ -128,42 +135,130 @@ def mutant(
             return MAGIC + flipped(stream[len(MAGIC) :], rng)
 
 
-def watch() -> tuple[list[str], list[bool]]:
-    """Record, from now on and while armed, what no reader may do."""
-    events: list[str] = []
-    armed = [True]
+_STRANGE: tuple[Any, ...] = (
+    None, True, -1, 0, 7, 2**31, 2**63, 10**400, 1e308, 0.5, "", "nc", "../x", "\x1b[2J", "x" * 600, [], {}, [[]] * 500,
+    {"a": {"b": []}}, [1.0, "a"], "__import__('os').system('echo >canary')", "SiLU", "Conv",
+)  # fmt: skip
 
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if armed and event.startswith((*FORBIDDEN, "open", "shutil.", "os.mkdir")):
-            events.append(f"{event} {str(arguments)[:100]}")
 
-    sys.addaudithook(hook)
-    return events, armed
+def changed(value: Any, rng: random.Random) -> Any:
+    """A JSON value with something in it exchanged, lost, doubled or of another kind."""
+    inside = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    if not inside or rng.random() < 0.15:
+        return rng.choice(_STRANGE)
+    place = rng.choice(list(inside))
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    match rng.randrange(8):
+        case 0:
+            del copy[place]
+        case 1 if isinstance(copy, list):
+            copy[place:place] = [copy[place]] * rng.choice((1, 2, 300))
+        case 1:
+            copy[rng.choice(("", "extra", str(place) * 2))] = copy[place]
+        case _:
+            copy[place] = changed(copy[place], rng)
+    return copy
+
+
+def resealed(data: bytes, rng: random.Random) -> bytes:
+    """A file of ours with another header, or another content of its metadata, and a right checksum."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    content = json.loads(header["__metadata__"]["metadata"])
+    if rng.random() < 0.7:
+        content = changed(content, rng)
+    else:
+        header = changed({name: value for name, value in header.items() if name != "__metadata__"}, rng)
+    header = header if isinstance(header, dict) else {"header": header}
+    header["__metadata__"] = {"metadata": json.dumps(content)}
+    return seal(header, data[8 + length :])
+
+
+class Watch:
+    """Records what no reader may do, while armed. One file may be opened."""
+
+    def __init__(self, readable: Path) -> None:
+        self.events: list[str] = []
+        self.armed = False
+        self._readable = str(readable)
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.armed or (
+            event == "open" and arguments[:2] in ((self._readable, "r"), (self._readable, "rb"))
+        ):
+            return
+        if event.startswith((*FORBIDDEN, "open", "shutil.", "os.mkdir")):
+            self.events.append(f"{event} {str(arguments)[:100]}")
+
+
+def peak_bytes() -> int:
+    """The most memory this process has had; 0 where the system does not say."""
+    if (
+        sys.platform == "linux"
+    ):  # what getrusage says begins with the memory of the process that started this one
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+class Bases:
+    """Files that are fine, to be mutated."""
+
+    def __init__(self, folder: Path) -> None:
+        self.archives = [path.read_bytes() for path in sorted(folder.glob("base-*-zip.pt"))]
+        self.streams = [path.read_bytes() for path in sorted(folder.glob("base-*-stream.pt"))]
+        self.records = [records_of(path) for path in sorted(folder.glob("base-*-zip.pt"))]
+        self.own = [path.read_bytes() for path in sorted(folder.glob("base-*.safetensors"))]
+
+    def mutant(self, kind: str, rng: random.Random, canary: str) -> bytes:
+        own = rng.choice(self.own)
+        if kind == "header":
+            return resealed(own, rng)
+        if kind == "own":
+            return flipped(own, rng) if rng.random() < 0.5 else own[: rng.randrange(len(own))]
+        which = rng.randrange(len(self.archives))
+        return mutant(kind, self.archives[which], self.streams[which], self.records[which], rng, canary)
 
 
 def fuzz(folder: Path, seed: int, count: int) -> dict[str, Any]:
-    archives = [path.read_bytes() for path in sorted(folder.glob("base-*-zip.pt"))]
-    streams = [path.read_bytes() for path in sorted(folder.glob("base-*-stream.pt"))]
-    records = [records_of(path) for path in sorted(folder.glob("base-*-zip.pt"))]
-    for data in (*archives, *streams):  # also makes torch import what it imports late
+    bases, canary, place = Bases(folder), str(folder / "canary"), folder / "mutant.safetensors"
+    for data in (*bases.archives, *bases.streams):  # also makes torch import what it imports late
         read_open(io.BytesIO(data), len(data), where="base")
-    canary = str(folder / "canary")
+    place.write_bytes(bases.own[0])
+    load_detector(place)
     outcomes: collections.Counter[str] = collections.Counter()
     escaped: list[str] = []
-    events, armed = watch()
+    watch, worst, largest, before = Watch(place), 0.0, 0, peak_bytes()
     for number in range(count):
-        rng = random.Random(f"{seed}:{number}")
-        kind, which = KINDS[number % len(KINDS)], rng.randrange(len(archives))
-        data = mutant(kind, archives[which], streams[which], records[which], rng, canary)
+        kind = KINDS[number % len(KINDS)]
+        data = bases.mutant(kind, random.Random(f"{seed}:{number}"), canary)
+        place.write_bytes(data)
+        largest = max(largest, len(data))
+        faulthandler.dump_traceback_later(_SECONDS, exit=True)
+        started = time.process_time()
+        watch.armed = True
         try:
-            read_open(io.BytesIO(data), len(data), where="mutant")
+            if kind in ("own", "header"):
+                load_detector(place)
+            else:
+                read_open(io.BytesIO(data), len(data), where="mutant")
             outcomes[f"{kind} loaded"] += 1
         except CheckpointError:
             outcomes[f"{kind} refused"] += 1
         except BaseException as error:
             escaped.append(f"{kind} {number}: {error!r}")
-    armed.clear()
-    return {"outcomes": outcomes, "escaped": escaped, "events": events, "canary": Path(canary).exists()}
+        watch.armed = False
+        worst = max(worst, time.process_time() - started)
+    faulthandler.cancel_dump_traceback_later()
+    return {
+        "outcomes": outcomes, "escaped": escaped, "events": watch.events, "canary": Path(canary).exists(),
+        "worst_seconds": worst, "more_memory": peak_bytes() - before, "largest": largest,
+    }  # fmt: skip
 
 
 class _Unsafe(pickle.Unpickler):

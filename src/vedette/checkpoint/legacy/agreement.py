@@ -28,6 +28,9 @@ _COMPARED = {
 }
 """Attributes that decide what a module computes, besides its tensors."""
 
+_MOST_VALUES = 100
+"""Of an attribute: sizes are pairs, and a row reads at most 64 others."""
+
 _SAME = {"ModuleList": "Sequential", "DWConv": "Conv", "Detector": "Model"}
 """Kinds that compute the same, and differ in what runs them."""
 
@@ -75,7 +78,7 @@ def _differences(stored: StoredModule, own: nn.Module) -> list[str]:
 
 def _comparable(name: str, value: object) -> object:
     """Sizes as pairs; numbers as floats, for 2 and 2.0 are the same factor."""
-    value = plain(value, name)
+    value = plain(value, name, _MOST_VALUES)
     if isinstance(value, list):
         return value if len(value) != 1 else value * 2
     if name in _PAIRS and isinstance(value, int):
@@ -89,7 +92,7 @@ def _source_problems(stored: dict[str, StoredModule], detector: Detector) -> lis
     problems = []
     for number, row in enumerate(detector.architecture.rows):
         module = stored.get(f"model.{number}")
-        source = None if module is None else plain(module.attributes.get("f"), "f")
+        source = None if module is None else plain(module.attributes.get("f"), "f", _MOST_VALUES)
         sources = source if isinstance(source, list) else [source]
         count = len(detector.architecture.rows)
         if source is not None and not _same_sources(sources, row.source, number, count):

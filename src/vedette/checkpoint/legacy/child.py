@@ -15,10 +15,11 @@ import torch
 
 from vedette.checkpoint.deployable import save_detector
 from vedette.checkpoint.legacy.confinement import confined, limit_resources
+from vedette.checkpoint.legacy.fingerprint import sha256_of
 from vedette.checkpoint.legacy.meaning import LegacyCheckpoint
 from vedette.checkpoint.legacy.read import read_legacy, read_open
 from vedette.core.letterbox import LetterboxPolicy, round_up_to_stride
-from vedette.errors import VedetteError
+from vedette.errors import CheckpointError, VedetteError
 from vedette.model.detector import Detector, build_detector
 from vedette.model.releases import architecture as find_architecture
 
@@ -52,6 +53,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     limit_resources(path.stat().st_size if path.is_file() else 0)
     with confined(path):
         found = read_legacy(path, table=table, allow_nonfinite=request["allow_nonfinite"])
+        if sha256_of(path) != request["sha256"]:
+            raise CheckpointError("changed while it was read", where=path, fix="try again when it is written")
     write(
         output, found, source=path.name, sha256=request["sha256"], allow_nonfinite=request["allow_nonfinite"]
     )

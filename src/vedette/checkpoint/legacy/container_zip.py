@@ -34,6 +34,9 @@ class _Entry:
     crc: int
     size: int
     local: int
+    flags: int
+    method: int
+    packed: int
 
 
 class ZipContainer:
@@ -53,6 +56,8 @@ class ZipContainer:
         self._file, self._size = file, size
         entries = self._directory()
         _refuse_other_archives([entry.name for entry in entries])
+        for entry in entries:
+            _check_stored(entry)
         self._entries = _without_root(entries)
         self._begins = self._places(entries)
         self._storages = StorageTable()
@@ -201,13 +206,16 @@ def _central_entry(data: bytes, position: int) -> tuple[_Entry, int]:
     name = _record_name(data[end : end + lengths[0]])
     extra = data[end + lengths[0] : end + lengths[0] + lengths[1]]
     size, packed, local = _wide_numbers(extra, [size, packed, local])
-    if method:
-        raise damaged(f"the record {name[:80]!r} is compressed")
-    if flags & ~_ALLOWED_FLAGS:
-        raise damaged(f"the record {name[:80]!r} is encrypted or of an unknown kind")
-    if packed != size:
-        raise damaged(f"the record {name[:80]!r} has two sizes")
-    return _Entry(name, crc, size, local), after
+    return _Entry(name, crc, size, local, flags, method, packed), after
+
+
+def _check_stored(entry: _Entry) -> None:
+    if entry.method:
+        raise damaged(f"the record {entry.name[:80]!r} is compressed")
+    if entry.flags & ~_ALLOWED_FLAGS:
+        raise damaged(f"the record {entry.name[:80]!r} is encrypted or of an unknown kind")
+    if entry.packed != entry.size:
+        raise damaged(f"the record {entry.name[:80]!r} has two sizes")
 
 
 def _record_name(raw: bytes) -> str:
@@ -253,4 +261,6 @@ def _refuse_other_archives(names: list[str]) -> None:
             fix="import the .pt file that it was exported from",
         )
     if "data.pkl" not in below:
-        raise CheckpointError("is a zip archive, but none of torch.save", fix="name the .pt file itself")
+        raise CheckpointError(
+            "is a zip archive, but none of torch.save", fix="unpack it, and name the .pt file itself"
+        )

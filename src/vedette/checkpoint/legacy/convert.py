@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vedette.checkpoint.deployable import LoadedDetector, load_detector
+from vedette.checkpoint.legacy.fingerprint import sha256_of
 from vedette.data.cache_folder import cache_folder
 from vedette.errors import CheckpointError, ConfigError, ModelError, VedetteError, WriteError
 
@@ -20,12 +20,14 @@ SCHEMA = 1
 """Version of what is written; files in the cache that another version wrote are not used."""
 MAX_WALL_SECONDS = 600
 
-# An empty entry is the working directory, where a stranger's `torch.py` may lie.
+# An empty entry is the working directory, where a stranger's `torch.py` may lie. The argument is where this very
+# vedette lies, which need not be installed, nor be the one that is.
 _START = (
-    "import sys; sys.path[:] = [place for place in sys.path if place]; "
+    "import sys; known = [place for place in sys.path if place]; "
+    "sys.path[:] = [home for home in sys.argv[1:] if home not in known] + known; "
     "from vedette.checkpoint.legacy.child import main; sys.exit(main())"
 )
-_READ_BYTES = 1 << 20
+_HOME = Path(__file__).resolve().parents[3]
 _ERRORS: dict[str, type[VedetteError]] = {
     "ConfigError": ConfigError,
     "ModelError": ModelError,
@@ -76,7 +78,7 @@ def convert(path: Path, output: Path, *, cfg: str = "", allow_nonfinite: bool = 
         "output": str(output),
         "cfg": cfg,
         "allow_nonfinite": allow_nonfinite,
-        "sha256": _sha256(path),
+        "sha256": sha256_of(path),
     }
     answer = _ask(request, path)
     if "error" in answer:
@@ -97,7 +99,7 @@ def load_converted(path: Path) -> LoadedDetector:
     """
     path, folder = Path(path), cache_folder()
     if folder is not None:
-        kept = folder / "imported" / f"{_sha256(path)}-{SCHEMA}.safetensors"
+        kept = folder / "imported" / f"{sha256_of(path)}-{SCHEMA}.safetensors"
         with contextlib.suppress(OSError, CheckpointError, WriteError):
             return load_detector(kept)
         with contextlib.suppress(OSError, WriteError):
@@ -110,7 +112,7 @@ def load_converted(path: Path) -> LoadedDetector:
 def _ask(request: dict[str, Any], path: Path) -> dict[str, Any]:
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _START],
+            [sys.executable, "-c", _START, str(_HOME)],
             input=json.dumps(request).encode("ascii"),
             capture_output=True,
             timeout=MAX_WALL_SECONDS,
@@ -127,17 +129,3 @@ def _ask(request: dict[str, Any], path: Path) -> dict[str, Any]:
         )
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
-
-
-def _sha256(path: Path) -> str:
-    """SHA-256 of a file. Raises CheckpointError."""
-    digest = hashlib.sha256()
-    try:
-        if not path.is_file():
-            raise CheckpointError("no such file" if not path.exists() else "is no regular file", where=path)
-        with path.open("rb") as file:
-            while chunk := file.read(_READ_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        raise CheckpointError(f"cannot be read ({error.strerror or error})", where=path) from None
-    return digest.hexdigest()

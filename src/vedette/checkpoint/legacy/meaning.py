@@ -10,9 +10,9 @@ from torch import Tensor
 
 from vedette.checkpoint.legacy.agreement import check_agreement
 from vedette.checkpoint.legacy.fitting import fitted, non_finite
-from vedette.checkpoint.legacy.modules import StoredModule, read_modules, tensor_records
+from vedette.checkpoint.legacy.modules import IGNORED_SUFFIXES, StoredModule, read_modules, tensor_records
 from vedette.checkpoint.legacy.names import check_names
-from vedette.checkpoint.legacy.records import Record, damaged, mapping_of, target_of
+from vedette.checkpoint.legacy.records import Record, attributes_of, damaged, mapping_of, target_of
 from vedette.checkpoint.legacy.state_dicts import recognised
 from vedette.checkpoint.legacy.tables import head_of, stored_architecture
 from vedette.checkpoint.legacy.tensors import TensorReader
@@ -22,6 +22,7 @@ from vedette.model.detector import Detector
 from vedette.model.rows import Architecture
 
 MAX_CLASS_NAME_LENGTH = 256
+_MAX_CLASS_DIGITS = 9
 _GRID_TOLERANCE = 0.01
 """Of the two copies of the anchors: half precision rounds each on its own."""
 _READ_KEYS = ("model", "ema", "epoch", "best_fitness", "date", "updates")
@@ -167,17 +168,14 @@ def _from_tensors(stored: object, tensors: TensorReader, which: str, table: Arch
     records = {key: value for key, value in entries.items() if isinstance(key, str) and target_of(value)}
     if not records or len(records) != len(entries):
         raise _nothing_known(which)
+    # Training on several GPUs puts this before every name.
+    prefix = "module." if all(str(key).startswith("module.") for key in records) else ""
     loaded = {
-        _unwrapped(str(key), records): tensors.read(record, str(key)[:200])
+        str(key).removeprefix(prefix): tensors.read(record, str(key)[:200])
         for key, record in records.items()
-        if not str(key).endswith(("total_ops", "total_params"))
+        if not str(key).endswith(IGNORED_SUFFIXES)
     }
     return _Network(recognised(loaded, table), loaded, [], None, ["class names: the file holds none"])
-
-
-def _unwrapped(key: str, keys: dict[Any, object]) -> str:
-    """The name without the ``module.`` that training on several GPUs puts before every one."""
-    return key.removeprefix("module.") if all(str(each).startswith("module.") for each in keys) else key
 
 
 def _check_anchors(state: dict[str, Tensor], strides: tuple[int, ...]) -> None:
@@ -208,16 +206,13 @@ def _class_names(stored: object, classes: int) -> tuple[tuple[str, ...], list[st
     by_number = mapping_of(stored)
     given: dict[object, object] = {}
     if by_number is not None:
-        given = {
-            int(key) if isinstance(key, str) and key.isdecimal() else key: name
-            for key, name in by_number.items()
-        }
+        given = {_class_number(key): name for key, name in by_number.items()}
     elif isinstance(stored, list | tuple):
         given = dict(enumerate(stored))
     names, changed = [], []
     for number_of_class in range(classes):
         name = given.get(number_of_class)
-        text = "" if isinstance(name, Record | list | dict | tuple | None) else str(name).strip()
+        text = str(name).strip() if isinstance(name, str | int | float) else ""
         if not 0 < len(text) <= MAX_CLASS_NAME_LENGTH or not text.isprintable():
             changed.append(number_of_class)
             text = f"class {number_of_class}"
@@ -230,9 +225,15 @@ def _class_names(stored: object, classes: int) -> tuple[tuple[str, ...], list[st
     return tuple(names), notes
 
 
+def _class_number(key: object) -> object:
+    """A class id that may be written as text. Longer texts are none, and Python refuses to convert the longest."""
+    return int(key) if isinstance(key, str) and len(key) <= _MAX_CLASS_DIGITS and key.isdecimal() else key
+
+
 def _facts(entries: dict[object, object], network: _Network) -> dict[str, Any]:
     date, epoch = entries.get("date"), number(entries.get("epoch"))
-    settings = mapping_of(entries.get("opt")) or {}
+    options = entries.get("opt")
+    settings = mapping_of(options) or attributes_of(options)
     side = settings.get("imgsz", settings.get("img_size"))
     side = side[-1] if isinstance(side, list) and side else side
     types = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vedette.checkpoint.legacy.limits import MAX_VALUES
+from vedette.checkpoint.legacy.limits import MAX_WALKED
 from vedette.checkpoint.legacy.records import Name, Record, damaged
 from vedette.checkpoint.legacy.storages import ITEM_BYTES
 from vedette.errors import CheckpointError
@@ -35,6 +35,7 @@ BLOCKS = {
     "models.common.SPPF": "SPPF",
     "models.yolo.Detect": "Detect",
     "torch.nn.modules.batchnorm.BatchNorm2d": "BatchNorm2d",
+    "torch.nn.modules.batchnorm.SyncBatchNorm": "BatchNorm2d",  # of several GPUs; alone it computes the same
     "torch.nn.modules.container.ModuleList": "ModuleList",
     "torch.nn.modules.container.Sequential": "Sequential",
     "torch.nn.modules.conv.Conv2d": "Conv2d",
@@ -170,12 +171,12 @@ def walk(root: object) -> Iterator[tuple[object, str]]:
     """
     waiting: list[tuple[object, str]] = [(root, "")]
     seen: set[int] = set()
-    budget = 10 * MAX_VALUES  # a module has some forty attributes
+    budget = MAX_WALKED
     while waiting:
         value, place = waiting.pop()
         budget -= 1
         if budget < 0:
-            raise damaged(f"it holds more than {10 * MAX_VALUES} values")
+            raise damaged(f"it holds more than {MAX_WALKED} values")
         yield value, place
         if not isinstance(value, Record | dict | list | tuple) or id(value) in seen:
             continue
@@ -213,10 +214,14 @@ def refusal(name: Name, place: str) -> CheckpointError:
     path = _shown(name.path)
     if name.path in OTHER_ROOTS:
         kind = OTHER_ROOTS[name.path]
-        return CheckpointError(f"holds a {kind} model; vedette imports detectors", where=place)
+        return CheckpointError(
+            f"holds a {kind} model, not a detector", where=place, fix="vedette imports detectors of boxes"
+        )
     if name.module.split(".")[0] == "ultralytics":
         return CheckpointError(
-            f"belongs to a later family of models ({path}); vedette imports YOLOv5 v1.0 to v7.0", where=place
+            f"belongs to a later family of models ({path})",
+            where=place,
+            fix="vedette imports YOLOv5 v1.0 to v7.0",
         )
     if "." in name.attribute or name.module.split(".")[0] in _DANGEROUS_MODULES:
         return CheckpointError(

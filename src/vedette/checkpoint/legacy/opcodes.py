@@ -14,6 +14,7 @@ from vedette.checkpoint.legacy.limits import (
     MAX_INTEGER_BYTES,
     MAX_KEY_PARTS,
     MAX_NAME_BYTES,
+    MAX_NAMES,
     MAX_OPCODES,
     MAX_STRING_BYTES,
 )
@@ -221,7 +222,11 @@ class _Interpreter:
 
     def _global(self) -> None:
         key = (self._line(), self._line())
-        self._stack.append(self._names.setdefault(key, Name(*key)))
+        if key not in self._names:
+            if len(self._names) >= MAX_NAMES:
+                raise damaged(f"it names more than {MAX_NAMES} classes and functions")
+            self._names[key] = Name(*key)
+        self._stack.append(self._names[key])
 
     def _record(self, instruction: str) -> None:
         arguments, target = self._pop(), self._pop()

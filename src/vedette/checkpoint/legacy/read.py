@@ -19,8 +19,11 @@ from vedette.checkpoint.legacy.foreign import HEAD_BYTES, refuse_foreign
 from vedette.checkpoint.legacy.limits import MAX_FILE_BYTES
 from vedette.checkpoint.legacy.meaning import LegacyCheckpoint, understand
 from vedette.checkpoint.legacy.tensors import TensorReader
+from vedette.core.printable import printable
 from vedette.errors import CheckpointError
 from vedette.model.rows import Architecture
+
+_FIX = "docs/import.md lists what is read"
 
 
 def read_legacy(
@@ -41,7 +44,7 @@ def read_legacy(
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise CheckpointError("is no regular file", where=path)
+            raise CheckpointError("is no regular file", where=path, fix=_FIX)
         with path.open("rb") as file:
             return read_open(
                 file,
@@ -52,7 +55,7 @@ def read_legacy(
                 allow_nonfinite=allow_nonfinite,
             )
     except OSError as error:
-        raise CheckpointError(f"cannot be read ({error.strerror or error})", where=path) from None
+        raise CheckpointError(f"cannot be read ({error.strerror or error})", where=path, fix=_FIX) from None
 
 
 def read_open(
@@ -72,9 +75,11 @@ def read_open(
         found = understand(root, tensors, name=name, table=table, allow_nonfinite=allow_nonfinite)
     except CheckpointError as error:
         place = f"{where}: {error.where}" if error.where else where
-        raise CheckpointError(error.what, where=place, fix=error.fix) from None
+        # Names and keys of a stranger are quoted; none may steer the terminal that shows them.
+        fix = error.fix or _FIX
+        raise CheckpointError(printable(error.what), where=printable(place), fix=fix) from None
     except (MemoryError, RecursionError):
-        raise CheckpointError("does not fit into memory", where=where) from None
+        raise CheckpointError("does not fit into memory", where=where, fix=_FIX) from None
     found.facts["container"] = container.layout
     return found
 

@@ -7,6 +7,7 @@ release that fits, and said.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -22,6 +23,8 @@ from vedette.model.releases import known_names
 from vedette.model.rows import Architecture
 
 _ROW = re.compile(r"model\.([0-9]{1,4})\.", re.ASCII)
+_OUTPUT_BIAS = re.compile(r"model\.[0-9]{1,4}\.(m\.[0-9]{1,2}\.)?bias", re.ASCII)
+_MAX_CLASS_COUNTS = 2
 _STEM = (".conv.conv.weight", ".conv.weight")
 
 
@@ -66,7 +69,7 @@ def _candidates(tensors: Mapping[str, Tensor]) -> list[Architecture]:
 
 def _fitting(candidate: Architecture, tensors: Mapping[str, Tensor], anchors: Tensor) -> Architecture | None:
     """An architecture with classes and anchors of its own, if exactly these tensors belong to it."""
-    for classes in sorted(_class_counts(tensors, anchors.shape[1])):
+    for classes in _class_counts(tensors, anchors.shape[1]):
         try:
             chosen = with_anchors(replace(candidate, classes=classes), anchors)
             with torch.device("meta"):
@@ -79,13 +82,19 @@ def _fitting(candidate: Architecture, tensors: Mapping[str, Tensor], anchors: Te
     return None
 
 
-def _class_counts(tensors: Mapping[str, Tensor], anchors_per_level: int) -> set[int]:
-    """Numbers of classes that the biases of plain convolutions may stand for."""
-    widths = {
-        tensor.shape[0] for name, tensor in tensors.items() if name.endswith(".bias") and tensor.ndim == 1
-    }
-    return {
+def _class_counts(tensors: Mapping[str, Tensor], anchors_per_level: int) -> list[int]:
+    """Numbers of classes that the biases of output convolutions, which alone have one, may stand for.
+
+    In v1.0 these convolutions are rows, and a table may have others like them; the most frequent are tried.
+    """
+    widths = Counter(
+        tensor.shape[0]
+        for name, tensor in tensors.items()
+        if _OUTPUT_BIAS.fullmatch(name) and tensor.ndim == 1
+    )
+    counts = [
         width // anchors_per_level - 5
-        for width in widths
+        for width, _ in widths.most_common()
         if width % anchors_per_level == 0 and width // anchors_per_level > 5
-    }
+    ]
+    return counts[:_MAX_CLASS_COUNTS]

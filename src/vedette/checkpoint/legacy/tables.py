@@ -19,6 +19,7 @@ from vedette.checkpoint.legacy.modules import StoredModule
 from vedette.checkpoint.legacy.names import supported_blocks
 from vedette.checkpoint.legacy.records import damaged
 from vedette.checkpoint.legacy.values import plain
+from vedette.core.printable import printable
 from vedette.errors import CheckpointError, ModelError
 from vedette.model.anchors import read_anchors
 from vedette.model.bounds import check_integer
@@ -28,6 +29,7 @@ from vedette.model.rows import ANCHORS_TOKEN, CLASSES_TOKEN, MAX_CLASSES, MODULE
 from vedette.model.rows import parse_architecture as parse_table
 
 _KEYS = ("depth_multiple", "width_multiple", "backbone", "head", "ch")
+_LEVELS_P6 = 4
 _UNREAD_KEYS = ("nc", "anchors", "activation", "yaml_file", "inplace")
 """Settings of a network that are read elsewhere or change nothing."""
 
@@ -40,16 +42,18 @@ def stored_settings(root: StoredModule) -> dict[object, object]:
     return settings
 
 
-def stored_release(modules: Sequence[StoredModule], anchor_grid: bool) -> str:
+def stored_release(modules: Sequence[StoredModule], levels: int, anchor_grid: bool) -> str:
     """The release whose rules a network follows; of several that agree, the one vedette knows.
 
-    v2.0 counts as v1.0 or v3.1 by its table, v3.0 as v3.1, v5.0 as v4.0.
+    v2.0 counts as v1.0 or v3.1 by its table, v3.0 as v3.1, v5.0 as v4.0 unless it has a fourth level.
     """
     if "md" in modules[0].attributes:
         return "v1.0"
     if not anchor_grid:
         return "v7.0"
-    return "v3.1" if any(module.kind == "BottleneckCSP" for module in modules) else "v4.0"
+    if any(module.kind == "BottleneckCSP" for module in modules):
+        return "v3.1"
+    return "v4.0" if levels < _LEVELS_P6 else "v5.0"
 
 
 def stored_architecture(
@@ -76,15 +80,15 @@ def stored_architecture(
     for part in ("backbone", "head"):
         values[part] = _rows(values.get(part), part, classes)
     values["anchors"] = int(anchors.shape[1])  # until the strides are known
-    release = stored_release(modules, anchor_grid)
+    release = stored_release(modules, anchors.shape[0], anchor_grid)
     rules = {
+        "csp_activation": "LeakyReLU(0.1)",
         **RELEASES[release].rules,
         "name": _name(settings.get("yaml_file", modules[0].attributes.get("yaml_file")), name),
         "release": release,
-        "activation": _activation(modules, ("Conv", "DWConv")) or RELEASES[release].rules["activation"],
-        "csp_activation": _activation(modules, ("BottleneckCSP",)) or "LeakyReLU(0.1)",
         "bn_eps": _eps(modules),
         "anchor_grid": anchor_grid,
+        **_activations(modules),
     }
     ignored = [f"model.yaml: {key}"[:100] for key in settings if key not in (*_KEYS, *_UNREAD_KEYS)]
     try:
@@ -168,6 +172,15 @@ def _argument(argument: object) -> object:
     return argument
 
 
+def _activations(modules: Sequence[StoredModule]) -> dict[str, str]:
+    """The activations of convolutions and of their joint normalisation, where a network has such blocks."""
+    found = {
+        "activation": _activation(modules, ("Conv", "DWConv")),
+        "csp_activation": _activation(modules, ("BottleneckCSP",)),
+    }
+    return {name: activation for name, activation in found.items() if activation}
+
+
 def _activation(modules: Sequence[StoredModule], parents: tuple[str, ...]) -> str:
     """The activation of the blocks of some kinds, by our name for it; empty if there are none of these."""
     kinds = {module.place: module.kind for module in modules}
@@ -209,4 +222,4 @@ def _name(stored: object, otherwise: str) -> str:
         stem = PurePosixPath(PureWindowsPath(stored[:1000]).name).stem
         if stem:
             return stem[:100]
-    return otherwise[:100] or "imported"
+    return printable(otherwise)[:100] or "imported"

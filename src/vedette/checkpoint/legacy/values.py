@@ -14,13 +14,18 @@ _LAYOUTS = {"f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i
 """Type of a NumPy number -> its letter in ``struct``."""
 
 
-def plain(value: object, where: str) -> object:
+def plain(value: object, where: str, most: int = MAX_VALUES) -> object:
     """``value`` of plain values only, tuples as lists.
+
+    Args:
+        value: from a file; parts of it may be one and the same, and are counted each time.
+        where: its place, for messages.
+        most: values it may hold.
 
     Raises:
         CheckpointError: it holds a record that stands for none, or is too large or too deep.
     """
-    budget = [MAX_VALUES]
+    budget = [most]
     return _plain(value, where, budget, 0)
 
 

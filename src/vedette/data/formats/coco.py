@@ -42,8 +42,8 @@ class _MalformedError(Exception):
 def gather(description: DatasetDescription, source: SplitSource) -> SplitFiles:
     """Read the annotation file of a split and find its pictures without objects."""
     label = read_annotation_file(str(source.annotations), description.file)
-    pictures = PictureList()
-    for path in (path for folder in source.backgrounds for path in walk_pictures(folder)):
+    pictures, suffixes = PictureList(), description.picture_suffixes
+    for path in (path for folder in source.backgrounds for path in walk_pictures(folder, suffixes)):
         pictures.add(path)
     return SplitFiles(pictures, [label], image_folder=os.path.abspath(source.images[0]))
 

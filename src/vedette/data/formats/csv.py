@@ -45,17 +45,17 @@ def gather(description: DatasetDescription, source: SplitSource) -> SplitFiles:
     """Read the CSV file of a split, and its list of pictures if it has one."""
     label = read_annotation_file(str(source.annotations), description.file)
     folder = os.path.abspath(source.images[0])
-    pictures = PictureList()
+    pictures, suffixes = PictureList(), description.picture_suffixes
     if source.list_file is not None:
         for line, entry in read_list_file(source.list_file):
             mention = (str(source.list_file), line)
-            if has_picture_suffix(entry) and "\0" not in entry:
+            if has_picture_suffix(entry, suffixes) and "\0" not in entry:
                 pictures.add(_picture_path(folder, entry), mention)
             else:
                 pictures.refuse(
                     Defect(*mention, "not-a-picture", f"{quoted(entry, 200)} has no picture suffix")
                 )
-    for path in (path for extra in source.backgrounds for path in walk_pictures(extra)):
+    for path in (path for extra in source.backgrounds for path in walk_pictures(extra, suffixes)):
         pictures.add(path)
     return SplitFiles(pictures, [label], image_folder=folder, listed=source.list_file is not None)
 

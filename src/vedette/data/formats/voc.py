@@ -80,11 +80,12 @@ def gather(description: DatasetDescription, source: SplitSource) -> SplitFiles:
     for needed in (folder, annotations):
         if not os.path.isdir(needed):
             raise DataError("there is no such folder", where=needed, fix=f"correct {description.file}")
-    path_of = {_stem(path, folder): path for path in sorted(walk_pictures(source.images[0]), reverse=True)}
-    pictures = PictureList()
+    pictures, suffixes = PictureList(), description.picture_suffixes
+    found = sorted(walk_pictures(source.images[0], suffixes), reverse=True)
+    path_of = {_stem(path, folder): path for path in found}
     stems = _add_pictures(pictures, source, path_of, (folder, annotations))
     labels = [read_label_file(os.path.join(annotations, *stem.split("/")) + ".xml") for stem in stems]
-    for path in (path for extra in source.backgrounds for path in walk_pictures(extra)):
+    for path in (path for extra in source.backgrounds for path in walk_pictures(extra, suffixes)):
         before = len(pictures.paths)
         pictures.add(path)
         if len(pictures.paths) > before:

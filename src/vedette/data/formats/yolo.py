@@ -65,8 +65,9 @@ class ParsedLabel:
 
 def gather(description: DatasetDescription, source: SplitSource) -> SplitFiles:
     """Find the pictures of a split and read their label files."""
-    pictures = collect_pictures(source.images, description.search_roots)
-    for path in (path for folder in source.backgrounds for path in walk_pictures(folder)):
+    suffixes = description.picture_suffixes
+    pictures = collect_pictures(source.images, description.search_roots, suffixes)
+    for path in (path for folder in source.backgrounds for path in walk_pictures(folder, suffixes)):
         pictures.add(path)
     labels = [read_label_file(find_label_path(path)) for path in pictures.paths]
     folders = [os.path.abspath(folder) for folder in source.images if folder.is_dir()]

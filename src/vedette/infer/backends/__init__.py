@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -15,8 +15,11 @@ from vedette.core.types import FloatArray, SizeHW
 if TYPE_CHECKING:
     import torch
 
-    Frames = NDArray[np.uint8] | torch.Tensor
-    """Letterboxed pictures of one size: RGB uint8 [B, H, W, 3], sides multiples of the largest stride."""
+    Frames = NDArray[np.uint8 | np.uint16] | torch.Tensor
+    """Letterboxed pictures of one size: RGB uint8 [B, H, W, 3], sides multiples of the largest stride.
+
+    Of a network for another picture format: uint8 or uint16 [B, H, W, channels].
+    """
 else:
     Frames = Any
 
@@ -118,4 +121,27 @@ class InspectableBackend(Backend, Protocol):
 
     def inspect(self, frames: Frames, layers: Sequence[int | str]) -> Inspection:
         """Predictions of frames and outputs of chosen layers, in one pass. Raises ModelError."""
+        ...
+
+
+Look = Callable[["Callable[[torch.Tensor], torch.Tensor]", "torch.Tensor"], "torch.Tensor"]
+"""From a function that predicts, and images, to the predictions of all views that are taken of the images."""
+
+
+@runtime_checkable
+class ViewingBackend(Backend, Protocol):
+    """A backend whose network takes floating numbers, so that views of frames need not be rounded to bytes."""
+
+    def run_views(self, frames: Frames, look: Look) -> Outputs:
+        """What ``look`` makes of the frames as images, floating [B, c, H, W] in 0..1. Raises ModelError."""
+        ...
+
+
+@runtime_checkable
+class CombiningBackend(Backend, Protocol):
+    """A backend that puts several answers together, so that a box comes from no one cell of one network."""
+
+    @property
+    def combines(self) -> str:
+        """What it puts together, in words: "three views of a picture"."""
         ...

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from vedette.checkpoint.contract import ExportContract
 from vedette.core.device import Precision
 from vedette.core.letterbox import LetterboxPolicy
 from vedette.core.nms import NmsSettings
+from vedette.errors import MissingExtraError
 from vedette.infer.backends import Backend
+from vedette.infer.backends.exported import ExportedBackend
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +26,56 @@ class OpenedFile:
         letterbox: the preprocessing it was trained with.
         class_names: by class id.
         nms: the suppression that is built into the network; None: none is, any settings will do.
+        contract: all that an exported file says of itself; None for a checkpoint.
+        release: the release whose rules a checkpoint's model follows; "" for an exported file, which does not say.
     """
 
     backend: Backend
     letterbox: LetterboxPolicy
     class_names: tuple[str, ...]
     nms: NmsSettings | None = None
+    contract: ExportContract | None = None
+    release: str = ""
+
+
+_RUNTIMES = {
+    ".onnx": "onnx",
+    ".xml": "openvino",
+    "_openvino_model": "openvino",
+    ".torchscript": "torchscript",
+    ".torchscript.pt": "torchscript",
+    "_ncnn_model": "ncnn",
+    ".mlpackage": "coreml",
+    "_executorch_model": "executorch",
+    ".tflite": "litert",
+    ".pt2": "pt2",
+}
+"""Ends of names; any other file is a checkpoint."""
+
+
+_OPENERS = {
+    "coreml": "coreml.open_coreml",
+    "executorch": "executorch.open_executorch",
+    "litert": "litert.open_litert",
+    "ncnn": "ncnn.open_ncnn",
+    "onnx": "onnxruntime.open_onnx",
+    "openvino": "openvino.open_openvino",
+    "pt2": "pt2.open_pt2",
+    "torchscript": "torchscript.open_torchscript",
+}
+"""By runtime: the module of this folder, and its function."""
+
+_THREADS_ELSEWHERE = ("coreml", "executorch", "pt2", "torchscript")
+"""These cannot be told a number of threads."""
+
+
+def runtime_of(path: Path) -> str:
+    """What runs a file, a key of ``_OPENERS``; "" for a checkpoint."""
+    name = path.name.lower()
+    runtimes = [runtime for end, runtime in _RUNTIMES.items() if name.endswith(end)]
+    if not runtimes and path.is_dir() and any(path.glob("*.xml")):
+        return "openvino"
+    return runtimes[0] if runtimes else ""
 
 
 def open_file(
@@ -38,14 +88,39 @@ def open_file(
         UsageError: there is no such device, or it has no such precision.
         MissingExtraError: the runtime is not installed.
     """
-    return _open_checkpoint(path, device, precision)
+    runtime = runtime_of(path)
+    if not runtime:
+        return _open_checkpoint(path, device, precision)
+    backend = _open_exported(runtime, path, device, precision, threads)
+    contract = backend.contract
+    return OpenedFile(backend, contract.letterbox, contract.class_names, contract.nms, contract)
+
+
+def _open_exported(
+    runtime: str, path: Path, device: str, precision: Precision, threads: int
+) -> ExportedBackend:
+    module, _, function = _OPENERS[runtime].partition(".")
+    opener: Callable[..., ExportedBackend] = getattr(
+        importlib.import_module(f"vedette.infer.backends.{module}"), function
+    )
+    options: dict[str, Any] = {"device": device, "precision": precision}
+    if runtime not in _THREADS_ELSEWHERE:
+        options["threads"] = threads
+    return opener(path, **options)
 
 
 def _open_checkpoint(path: Path, device: str, precision: Precision) -> OpenedFile:
+    try:
+        import torch  # noqa: F401 - what runs checkpoints
+    except ImportError:
+        raise MissingExtraError("torch", "cpu", "running a checkpoint") from None
     from vedette.checkpoint.load import load
     from vedette.core.device import select_device
     from vedette.infer.backends.pytorch import TorchBackend
 
     chosen = select_device(device)
     loaded = load(path)
-    return OpenedFile(TorchBackend(loaded.detector, chosen, precision), loaded.letterbox, loaded.class_names)
+    pictures = loaded.letterbox.picture_format
+    backend = TorchBackend(loaded.detector, chosen, pictures.precision(precision), picture_format=pictures)
+    release = loaded.detector.architecture.release
+    return OpenedFile(backend, loaded.letterbox, loaded.class_names, release=release)

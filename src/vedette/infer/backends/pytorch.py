@@ -12,9 +12,11 @@ from vedette.core.decode import BOX_VALUES, ChosenCells, HeadGeometry, decode_ch
 from vedette.core.device import Precision, select_dtype
 from vedette.core.nms import NmsSettings, Suppressed, suppress
 from vedette.core.nms_torch import suppress as suppress_tensors
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.core.types import FloatArray, SizeHW
+from vedette.core.unit_range import unit_range
 from vedette.errors import ModelError
-from vedette.infer.backends import Frames, Inspection
+from vedette.infer.backends import Frames, Inspection, Look
 from vedette.model.detector import Detector
 from vedette.model.fuse import fuse
 from vedette.model.head import Detect
@@ -32,16 +34,8 @@ class TensorOutputs:
 
     def suppress(self, settings: NmsSettings) -> list[Suppressed]:
         """What to keep of each picture, in frame pixels. Raises ModelError."""
-        if self.levels[0].device.type == "cuda":  # thousands of candidates are resolved faster where they are
-            return [
-                Suppressed(
-                    kept.detections.cpu().numpy(),
-                    kept.rows.cpu().numpy(),
-                    kept.complete,
-                    kept.non_finite_rows,
-                )
-                for kept in suppress_tensors(self.tensor(), settings)
-            ]
+        if self.levels[0].device.type == "cuda":
+            return _suppress_on_device(self.tensor(), settings)
         threshold = logit_threshold(settings.conf_threshold)
         chosen = [_cells_above(level, threshold) for level in self.levels]
         decoded = decode_chosen(chosen, head_geometry(self.head), len(self.levels[0]))
@@ -56,6 +50,34 @@ class TensorOutputs:
     def tensor(self) -> torch.Tensor:
         """Predictions of all cells, float32 [B, N, 5+C], where the network ran."""
         return self.head.decode(self.levels)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPredictions:
+    """Decoded predictions as a tensor, float32 [B, N, 5+C]."""
+
+    predictions: torch.Tensor
+
+    def suppress(self, settings: NmsSettings) -> list[Suppressed]:
+        """What to keep of each picture, in frame pixels. Raises ModelError."""
+        if self.predictions.device.type == "cuda":
+            return _suppress_on_device(self.predictions, settings)
+        return [suppress(picture, settings) for picture in self.decoded()]
+
+    def decoded(self) -> FloatArray:
+        """The predictions as an array."""
+        predictions: FloatArray = self.predictions.cpu().numpy()
+        return predictions
+
+
+def _suppress_on_device(predictions: torch.Tensor, settings: NmsSettings) -> list[Suppressed]:
+    """Suppression where the predictions are: thousands of candidates are resolved faster on a GPU."""
+    return [
+        Suppressed(
+            kept.detections.cpu().numpy(), kept.rows.cpu().numpy(), kept.complete, kept.non_finite_rows
+        )
+        for kept in suppress_tensors(predictions, settings)
+    ]
 
 
 def head_geometry(head: Detect) -> HeadGeometry:
@@ -81,6 +103,7 @@ class TorchBackend:
         device: where to run.
         precision: number format of the network's weights and layers; decoding is float32 always.
         channels_last: keep the channels of a pixel together in memory, which convolutions prefer.
+        picture_format: of the frames.
 
     Raises:
         UsageError: the device has no such precision.
@@ -92,10 +115,12 @@ class TorchBackend:
         device: torch.device | str = "cpu",
         precision: Precision = "float32",
         channels_last: bool = True,
+        picture_format: PictureFormat = RGB8,
     ) -> None:
         self._device = torch.device(device)
         self._dtype = select_dtype(precision, self._device)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self._picture_format = picture_format
         fused = fuse(detector).requires_grad_(False).eval()
         self._strides = tuple(int(stride) for stride in fused.strides)
         self._classes = int(fused.classes)
@@ -144,6 +169,13 @@ class TorchBackend:
         return self.run(frames).tensor()
 
     @torch.inference_mode()
+    def run_views(self, frames: Frames, look: Look) -> TensorPredictions:
+        """What ``look`` makes of the frames as images, floating [B, c, H, W] in 0..1. Raises ModelError."""
+        predictions = look(lambda images: self.decode(self._detector(images)), self._images(frames))
+        wait_for(self._device)
+        return TensorPredictions(predictions)
+
+    @torch.inference_mode()
     def levels(self, frames: Frames) -> list[torch.Tensor]:
         """Raw levels [B, A, h, w, 5+C] of frames, in the network's precision. Raises ModelError."""
         levels: list[torch.Tensor] = self._detector(self._images(frames))
@@ -174,10 +206,14 @@ class TorchBackend:
 
     def warm_up(self, frame_hw: SizeHW, batch_size: int = 1) -> None:
         """Run once on grey frames of that size."""
-        self.run(torch.full((batch_size, *frame_hw, 3), _GREY, dtype=torch.uint8))
+        pictures = self._picture_format
+        shape = (batch_size, *frame_hw, pictures.channels)
+        self.run(np.full(shape, pictures.grey(_GREY), dtype=pictures.dtype))
 
     def _images(self, frames: Frames) -> torch.Tensor:
-        return images_of(frames, max(self._strides), self._device, self._dtype, self._format)
+        return images_of(
+            frames, max(self._strides), self._device, self._dtype, self._format, self._picture_format
+        )
 
 
 def wait_for(device: torch.device) -> None:
@@ -194,23 +230,31 @@ def images_of(
     device: torch.device,
     dtype: torch.dtype,
     memory_format: torch.memory_format = torch.contiguous_format,
+    picture_format: PictureFormat = RGB8,
 ) -> torch.Tensor:
-    """Frames as a network takes them: floating [B, 3, H, W] in 0..1; only a byte a value travels to the device.
+    """Frames as a network takes them: floating [B, C, H, W] in 0..1; samples travel to the device as they are.
 
     Raises:
         ModelError: the frames have another shape or type, or a side is no multiple of the stride.
     """
-    images = _checked(frames, stride).to(device, non_blocking=True).permute(0, 3, 1, 2)
-    # 0..255 are exact in every format; the division rounds once.
-    return images.to(dtype, memory_format=memory_format).div_(255)
+    checked = _checked(frames, stride, picture_format)
+    if picture_format.bits == 8 and picture_format.takes_all_values:
+        images = checked.to(device, non_blocking=True).permute(0, 3, 1, 2)
+        # 0..255 are exact in every format; the division rounds once.
+        return images.to(dtype, memory_format=memory_format).div_(255)
+    # 16 bits are exact in float32 alone.
+    scaled = unit_range(checked, picture_format, device).permute(0, 3, 1, 2)
+    return scaled.to(dtype, memory_format=memory_format)
 
 
-def _checked(frames: Frames, stride: int) -> torch.Tensor:
+def _checked(frames: Frames, stride: int, picture_format: PictureFormat) -> torch.Tensor:
     if isinstance(frames, np.ndarray):
         # A read-only array cannot be wrapped without a warning.
         frames = torch.from_numpy(np.require(frames, requirements=["C", "W"]))
-    if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
-        raise ModelError(f"frames are {frames.dtype} {list(frames.shape)}, expected torch.uint8 [B, H, W, 3]")
+    channels, dtype = picture_format.channels, torch.uint8 if picture_format.bits == 8 else torch.uint16
+    if frames.dtype != dtype or frames.ndim != 4 or frames.shape[3] != channels:
+        expected = f"{dtype} [B, H, W, {channels}]"
+        raise ModelError(f"frames are {frames.dtype} {list(frames.shape)}, expected {expected}")
     if not all(side and side % stride == 0 for side in frames.shape[1:3]):
         raise ModelError(f"frames are {frames.shape[1]}x{frames.shape[2]}, expected multiples of {stride}")
     return frames

@@ -230,7 +230,10 @@ def _run_of(path: Path) -> Path:
     for candidate in (path, path.parent, path.parent.parent):
         if (candidate / "config.yaml").is_file() and (candidate / "state").is_dir():
             return candidate
-    raise UsageError("is not the folder of a run", where=path, fix="give the folder that holds config.yaml")
+    fix = "give the folder that holds config.yaml"
+    if path.suffix.lower() in (".pt", ".pth"):
+        fix = f"a checkpoint of YOLOv5 cannot be resumed, but trained on: --weights {path.name}"
+    raise UsageError("is not the folder of a run", where=path, fix=fix)
 
 
 def _refuse_changes(config: TrainConfig) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vedette.core.picture_format import RGB8
 from vedette.model.detector import summary
 
 if TYPE_CHECKING:
@@ -47,4 +48,5 @@ def _data(setup: Setup) -> str:
         f"{Path(setup.config.data).stem}: {len(train_index)} pictures to train on "
         f"({train_index.background_count} background), {len(setup.val_index)} to measure on, "
         f"{len(names)} classes ({shown})"
+        + ("" if train_index.picture_format == RGB8 else f", pictures of {train_index.picture_format}")
     )

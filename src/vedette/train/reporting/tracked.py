@@ -78,6 +78,7 @@ def found_picture(evaluation: Evaluation, class_names: Sequence[str], number: in
         size_hw=(height, width),
         true_boxes=tuple(_boxes(truth.boxes_xyxy_px[rows], truth.class_ids[rows], class_names)),
         found_boxes=tuple({**box, **score} for box, score in zip(found_boxes, scores, strict=True)),
+        picture_format=evaluation.picture_format,
     )
 
 

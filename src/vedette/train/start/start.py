@@ -12,6 +12,7 @@ from vedette.checkpoint.deployable import LoadedDetector
 from vedette.checkpoint.load import load
 from vedette.config.train import TrainConfig
 from vedette.core.letterbox import round_up_to_stride
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.data.index import SplitIndex
 from vedette.errors import CheckpointError, UsageError
 from vedette.model.anchors import read_anchors
@@ -59,7 +60,7 @@ def start_anew(files: RunFiles, train_index: SplitIndex, emitter: Emitter) -> St
     """
     config, class_names = files.config, train_index.class_names
     loaded = load(Path(config.weights)) if config.weights else None
-    choice = _anchors(files, _architecture(config, len(class_names), loaded), train_index)
+    choice = _anchors(files, _architecture(config, train_index, loaded), train_index)
     detector = build_detector(choice.architecture, seed=config.seed)
     parts = []
     if loaded is not None:
@@ -76,7 +77,12 @@ def start_anew(files: RunFiles, train_index: SplitIndex, emitter: Emitter) -> St
     return Start(detector, "; ".join(parts))
 
 
-def start_again(files: RunFiles, identity: Mapping[str, Any], class_names: tuple[str, ...]) -> Start:
+def start_again(
+    files: RunFiles,
+    identity: Mapping[str, Any],
+    class_names: tuple[str, ...],
+    picture_format: PictureFormat = RGB8,
+) -> Start:
     """The detector of a resumed run, with the anchors it was started with; its weights are still to be restored.
 
     Neither the checkpoint of the start nor the boxes are looked at again.
@@ -85,32 +91,52 @@ def start_again(files: RunFiles, identity: Mapping[str, Any], class_names: tuple
         files: settings.
         identity: what the saved state says about its run.
         class_names: of the data set as it is now.
+        picture_format: likewise.
 
     Raises:
         CheckpointError: the state lacks its architecture.
-        UsageError: the data set has another number of classes than at the start.
+        UsageError: the data set has another number of classes than at the start, or another picture format.
     """
     values = identity.get("architecture")
     if not isinstance(values, dict):
         raise CheckpointError("the saved state lacks its architecture", where=files.state)
     architecture = Architecture.from_dict(values, where=f"{files.state}: architecture")
+    trained_for = PictureFormat.from_dict(identity.get("picture_format", RGB8.to_dict()))
     if architecture.classes != len(class_names):
-        raise UsageError(
-            f"the data set has {len(class_names)} classes, at the start of the run it had {architecture.classes}",
-            where="--resume",
-            fix="start a new run with --weights",
-        )
+        raise _other_data(f"{len(class_names)} classes", f"{architecture.classes}")
+    if trained_for != picture_format:
+        raise _other_data(f"pictures of {picture_format}", f"pictures of {trained_for}")
     detector = build_detector(architecture, seed=files.config.seed)
     freeze(detector, files.config.freeze)
     return Start(detector, str(identity.get("start", "")))
 
 
-def _architecture(config: TrainConfig, classes: int, loaded: LoadedDetector | None) -> Architecture:
-    """That of ``--cfg``, else of the checkpoint with the anchors it holds, else of yolov5s; for so many classes."""
+def _other_data(now: str, before: str) -> UsageError:
+    return UsageError(
+        f"the data set has {now}, at the start of the run it had {before}",
+        where="--resume",
+        fix="start a new run with --weights",
+    )
+
+
+def _architecture(config: TrainConfig, index: SplitIndex, loaded: LoadedDetector | None) -> Architecture:
+    """That of ``--cfg``, else of the checkpoint with the anchors it holds, else of yolov5s; for the data set.
+
+    Raises:
+        UsageError: a YAML file of ``--cfg`` is for pictures of another number of channels.
+    """
+    classes, channels = len(index.class_names), index.picture_format.channels
     if config.cfg or loaded is None:
-        return find_architecture(config.cfg or DEFAULT_MODEL, classes=classes)
+        found = find_architecture(config.cfg or DEFAULT_MODEL, classes=classes, channels=channels)
+        if found.channels != channels:
+            raise UsageError(
+                f"is for pictures of {found.channels} channels, those of the data set have {channels}",
+                where=f"--cfg {config.cfg}: ch",
+                fix="leave 'ch' out of the model, or set 'channels' in the description of the data set",
+            )
+        return found
     anchors = read_anchors(loaded.detector.head.anchors_px().tolist(), "anchors")
-    return replace(loaded.detector.architecture, classes=classes, anchors_px=anchors)
+    return replace(loaded.detector.architecture, classes=classes, channels=channels, anchors_px=anchors)
 
 
 def _anchors(files: RunFiles, architecture: Architecture, index: SplitIndex) -> AnchorChoice:

@@ -3,6 +3,9 @@
 The published rule (specification training.md section 4) takes every entry whose name and shape fit; the outputs
 of another number of classes start anew. Here the outputs are matched by class name as well: of each output
 convolution the rows of box and objectness are taken, and the rows of the classes that both lists hold.
+
+Where pictures have another number of channels, the first convolution is taken too, its weights fitted to them
+(:func:`fitted_channels`), and reported apart.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from vedette.model.head import BOX_VALUES
 ANCHOR_ENTRIES = ("anchor",)
 """Part of the names of entries that hold anchors."""
 
+FIRST_ROW = "model.0."
+"""Begin of the names of entries of the row that reads the picture."""
+
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
@@ -28,6 +34,8 @@ class Transfer:
     Attributes:
         whole: entries taken as they are.
         by_class: entries of which the rows of box, objectness and ``classes_taken`` were taken.
+        inflated: entries of the first convolution, fitted to another number of channels.
+        channels: of the pictures of the checkpoint and of the detector.
         initial: entries of the detector that keep their initial values.
         unused: entries of the checkpoint that have no place in the detector.
         classes_taken: of the new list, those whose outputs were taken.
@@ -37,6 +45,8 @@ class Transfer:
 
     whole: tuple[str, ...]
     by_class: tuple[str, ...]
+    inflated: tuple[str, ...]
+    channels: tuple[int, int]
     initial: tuple[str, ...]
     unused: tuple[str, ...]
     classes_taken: tuple[str, ...]
@@ -46,11 +56,13 @@ class Transfer:
     @property
     def sentence(self) -> str:
         """The counts on one line."""
-        total = len(self.whole) + len(self.by_class) + len(self.initial)
+        total = len(self.whole) + len(self.by_class) + len(self.inflated) + len(self.initial)
         text = f"{len(self.whole)} of {total} tensors taken"
         if self.by_class:
             classes = len(self.classes_taken) + len(self.classes_new)
             text += f", {len(self.by_class)} by class name ({len(self.classes_taken)} of {classes} classes)"
+        if self.inflated:
+            text += f", {len(self.inflated)} fitted from {self.channels[0]} to {self.channels[1]} channels"
         return text
 
     def report(self, source: str) -> str:
@@ -61,6 +73,7 @@ class Transfer:
             ("classes that start anew", self.classes_new),
             ("classes left behind", self.classes_left),
             ("tensors taken by class name", self.by_class),
+            *([("tensors fitted to another number of channels", self.inflated)] if self.inflated else []),
             ("tensors that start anew", self.initial),
             ("tensors of the checkpoint that were not taken", self.unused),
         ):
@@ -100,6 +113,10 @@ def transfer(
     whole = tuple(name for name in fitting if name not in outputs)
     for name in whole:
         own[name].copy_(given[name])
+    channels = loaded.detector.architecture.channels, detector.architecture.channels
+    inflated = first_convolution(own, given, channels)
+    for name in inflated:
+        own[name].copy_(fitted_channels(given[name], *channels))
     matches = match_classes(class_names, loaded.class_names)
     by_class = tuple(name for name in outputs if _rows_fit(name, detector, loaded.detector))
     for name in by_class:
@@ -108,10 +125,12 @@ def transfer(
         matches = {number: number for number in range(len(class_names))}
     elif not by_class:
         matches = {}
-    taken = {*whole, *by_class}
+    taken = {*whole, *by_class, *inflated}
     return Transfer(
         whole=whole,
         by_class=by_class,
+        inflated=inflated,
+        channels=channels,
         initial=tuple(name for name in own if name not in taken),
         unused=tuple(name for name in given if name not in taken),
         classes_taken=tuple(class_names[number] for number in matches),
@@ -120,6 +139,53 @@ def transfer(
             name for number, name in enumerate(loaded.class_names) if number not in matches.values()
         ),
     )
+
+
+def first_convolution(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor], channels: tuple[int, int]
+) -> tuple[str, ...]:
+    """Names of the weights that differ in the number of channels of the picture alone.
+
+    Args:
+        own: entries of the detector.
+        given: entries of the checkpoint.
+        channels: of the pictures of the checkpoint and of the detector.
+    """
+    before, now = channels
+    return tuple(
+        name
+        for name, tensor in own.items()
+        if name.startswith(FIRST_ROW)
+        and tensor.ndim == 4
+        and name in given
+        and before != now
+        and tensor.shape[1] * before == given[name].shape[1] * now
+        and (tensor.shape[0], *tensor.shape[2:]) == (given[name].shape[0], *given[name].shape[2:])
+    )
+
+
+def fitted_channels(weight: Tensor, before: int, now: int) -> Tensor:
+    """Weights of a first convolution for pictures of another number of channels.
+
+    With more channels the first ones keep their weights and each further one gets the mean of them; with fewer, every
+    channel gets that mean. All are multiplied by ``before / now``. So a picture whose channels are all alike gets the
+    answer that it had before.
+
+    Args:
+        weight: [out, b * before, k, k]; b is 1, or 4 for a Focus.
+        before: channels of the pictures that it was trained on.
+        now: channels of the pictures to come.
+
+    Returns:
+        [out, b * now, k, k].
+    """
+    blocks = weight.reshape(len(weight), -1, before, *weight.shape[2:])  # [out, b, before, k, k]
+    mean = blocks.mean(dim=2, keepdim=True)
+    if now > before:
+        fitted = torch.cat((blocks, mean.expand(-1, -1, now - before, -1, -1)), 2)
+    else:
+        fitted = mean.expand(-1, -1, now, -1, -1)
+    return (fitted * (before / now)).flatten(1, 2)
 
 
 def match_classes(wanted: Sequence[str], given: Sequence[str]) -> dict[int, int]:

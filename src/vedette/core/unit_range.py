@@ -1,0 +1,29 @@
+"""The samples of pictures as the network takes them: floating numbers from 0 to 1."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from vedette.core.picture_format import PictureFormat
+
+
+def unit_range(images: torch.Tensor, picture_format: PictureFormat, device: torch.device) -> torch.Tensor:
+    """Pictures on a device, in float32 and 0..1: (value - low) / (high - low), cut off on both sides.
+
+    float32 holds every 16-bit value exactly; whoever computes in less casts the result, which rounds once.
+
+    Args:
+        images: uint8 or uint16, of any shape; may lie elsewhere.
+        picture_format: what the samples mean.
+        device: where the result is.
+    """
+    if images.dtype == torch.uint16 and device.type == "mps":
+        images = images.to(torch.int32)  # no 16-bit samples there
+    values = images.to(device, non_blocking=True).float()
+    low, high = picture_format.value_range
+    if picture_format.takes_all_values:
+        return values.div_(high)
+    return values.sub_(low).div_(high - low).clamp_(0, 1)

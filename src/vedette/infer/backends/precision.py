@@ -1,0 +1,21 @@
+"""The number format of a file that was written in one: it can be asked for, not changed."""
+
+from __future__ import annotations
+
+from vedette.checkpoint.contract import ExportContract
+from vedette.core.device import Precision
+from vedette.errors import UsageError
+
+
+def same_as_file(precision: Precision, contract: ExportContract) -> None:
+    """Refuse a number format that is not the file's; the default "float32" stands for whatever the file has.
+
+    Raises:
+        UsageError: another one was asked for.
+    """
+    if precision not in ("auto", "float32", contract.precision):
+        raise UsageError(
+            f"the file was exported as {contract.precision}",
+            where=f"precision '{precision:.40}'",
+            fix=f"leave it out, or export with --precision {precision:.40}",
+        )

@@ -1,0 +1,1 @@
+"""Object tracking: which detections of successive frames are one object."""
