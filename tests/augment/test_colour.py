@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vedette.augment.colour import GAIN_STEPS, HsvChoice, choose_hsv, hsv_tables, jitter_hsv, plain_jitter_hsv
+from vedette.augment.colour import (
+    GAIN_STEPS,
+    HsvChoice,
+    choose_hsv,
+    hsv_tables,
+    jitter_hsv,
+    jitter_samples,
+    plain_jitter_hsv,
+)
 from vedette.config.hyperparameters import Hyperparameters
+from vedette.core.picture_format import PictureFormat
 
 HSV_CASES = json.loads((Path(__file__).parents[1] / "golden" / "training" / "20-hsv.json").read_text())[
     "cases"
@@ -87,3 +96,50 @@ def test_windows_leave_out_the_background_only(value):
     # One level: OpenCV rounds the pixels at the end of a row, which do not fill a vector, another way.
     assert np.abs(parts.astype(int) - whole).max() <= 1
     np.testing.assert_array_equal(parts[35:, :20], whole[35:, :20])
+
+
+def random_picture(picture_format, size_hw=(40, 50)):
+    low, high = picture_format.value_range
+    shape = (*size_hw, picture_format.channels)
+    return np.random.default_rng(0).integers(low, high, shape, endpoint=True).astype(picture_format.dtype)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 9])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_pictures_without_colours_get_the_factor_of_brightness(channels, bits):
+    picture_format = PictureFormat(channels, bits, (50, 250))
+    image = random_picture(picture_format)
+    found = jitter_samples(image, HsvChoice(1.3, 0.2, 0.75), picture_format)
+    assert found.dtype == image.dtype
+    np.testing.assert_array_equal(found, ((image.astype(int) - 50) * 0.75 + 50).astype(int))
+    brighter = jitter_samples(image, HsvChoice(value=3.0), picture_format)
+    assert brighter.max() == 250
+    assert brighter.min() >= 50
+
+
+def test_deep_colours_are_jittered_as_8_bit_ones_are():
+    """Against the published tables, which round to 8 bits three times: a level on average, more where hue is vague."""
+    eight = cv2.resize(np.random.default_rng(1).integers(0, 256, (4, 5, 3), dtype=np.uint8), (50, 40))
+    for choice in (HsvChoice(1.01, 1.5, 0.8), HsvChoice(0.99, 0.4, 1.3)):
+        deep = jitter_samples(eight.astype(np.uint16) * 257, choice, PictureFormat(3, 16))
+        difference = np.abs(deep / 257 - plain_jitter_hsv(eight, choice))
+        assert difference.mean() < 1.5
+        assert difference.max() < 12
+
+
+@pytest.mark.parametrize(
+    "picture_format", [PictureFormat(3, 16), PictureFormat(3, 16, (100, 4000)), PictureFormat(1, 16)]
+)
+def test_no_choice_changes_no_bit(picture_format):
+    image = random_picture(picture_format)
+    found = jitter_samples(image, HsvChoice(), picture_format)
+    np.testing.assert_array_equal(found, image)
+    assert not np.shares_memory(found, image)
+
+
+def test_low_bits_survive_the_colour_step():
+    """float32 holds 16-bit colours: a factor that changes nothing but hue by a full turn keeps all bits."""
+    picture_format = PictureFormat(3, 16)
+    image = random_picture(picture_format)
+    found = jitter_samples(image, HsvChoice(1.0, 1.0, 1.0 + 1e-7), picture_format)
+    assert np.abs(found.astype(int) - image).max() <= 1

@@ -14,6 +14,7 @@ from vedette.augment.colour import plain_jitter_hsv
 from vedette.augment.mosaic import Composed, plain_compose
 from vedette.augment.pipeline import Augmenter, TrainingSamples, choose_sample
 from vedette.config.hyperparameters import Hyperparameters
+from vedette.core.picture_format import PictureFormat
 from vedette.core.random import generator
 from vedette.data.index import PictureLabels
 from vedette.data.order import WeightedOrder
@@ -372,3 +373,43 @@ def test_partners_come_from_the_order():
     only_four = WeightedOrder(np.eye(9)[4], seed=0)
     assert numbers_of(only_four) == {4}
     assert len(numbers_of(None)) > 4
+
+
+@pytest.mark.parametrize(
+    "picture_format", [PictureFormat(1, 16, (0, 4095)), PictureFormat(5, 16), PictureFormat(2)], ids=str
+)
+def test_samples_of_other_pictures(picture_format):
+    """The same boxes as of 8-bit RGB, and pixels in the range; all steps on; two times the same bits."""
+    everything = Hyperparameters(mixup=1.0, degrees=20.0, perspective=0.0005, flipud=0.5, fliplr=0.5)
+    plain = Pictures((64, 64))
+    other = Pictures((64, 64))
+    channels = [number % 3 for number in range(picture_format.channels)]
+    scale = picture_format.value_range[1] // 255
+    other._images = [
+        np.ascontiguousarray(image[..., channels].astype(picture_format.dtype) * scale)
+        for image in other._images
+    ]
+    for position in range(6):
+        twin = Augmenter(everything, (64, 64), 0).sample(plain, plain, 0, position, position)
+        augmenter = Augmenter(everything, (64, 64), 0, picture_format=picture_format)
+        sample, again = (augmenter.sample(other, other, 0, position, position) for _ in range(2))
+        assert same(sample, again)
+        np.testing.assert_array_equal(sample.boxes_xyxy_px, twin.boxes_xyxy_px)
+        assert sample.image.shape == (64, 64, picture_format.channels)
+        assert sample.image.dtype == picture_format.dtype
+        assert sample.image.flags.c_contiguous
+        assert sample.image.max() <= picture_format.value_range[1]
+
+
+def test_flips_of_other_pictures_move_pixels_with_their_boxes():
+    picture_format = PictureFormat(2, 16)
+    pictures = Pictures((64, 64))
+    pictures._images = [image[..., :2].astype(np.uint16) * 257 for image in pictures._images]
+    choices = {name: NO_CHANGE.model_copy(update={name: 1.0}) for name in ("fliplr", "flipud")}
+    still = Augmenter(NO_CHANGE, (64, 64), 0, picture_format=picture_format).sample(
+        pictures, pictures, 0, 0, 3
+    )
+    for name, flip in (("fliplr", np.fliplr), ("flipud", np.flipud)):
+        augmenter = Augmenter(choices[name], (64, 64), 0, picture_format=picture_format)
+        flipped = augmenter.sample(pictures, pictures, 0, 0, 3)
+        np.testing.assert_array_equal(flipped.image, flip(still.image))

@@ -57,8 +57,15 @@ def test_every_runtime_gets_its_figures(
     assert (tmp_path / "exp" / "bench.png").stat().st_size > 10_000
 
 
-def test_memory_is_that_of_the_process_alone(small_checkpoint: Path, tmp_path: Path) -> None:
-    """ONNX Runtime without torch holds far less than this process, which has both."""
+def test_memory_is_that_of_the_process_alone(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime without torch holds far less than this process, which has both.
+
+    The process that is timed takes no modules from the folder it is started in.
+    """
+    (tmp_path / "numpy.py").write_text("raise SystemExit('a module of a stranger')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
     from vedette.bench.child import peak_megabytes
     from vedette.bench.timing import cold_start
     from vedette.bench.variants import Variant, planned, written

@@ -369,6 +369,8 @@ EXPORTED: tuple[tuple[str, Callable[[], bytes], str], ...] = (
     ("torchscript-code", lambda: stored({"code/__torch__.py": _CODE, "data.pkl": program(b"N")}), ".torchscript"),
     ("torchscript-bomb", lambda: stored({"data.pkl": bytes(5_000_000)}, method=zipfile.ZIP_DEFLATED), ".torchscript"),
     ("openvino-bomb", lambda: _BOMB, ".xml"),
+    ("exported-attack", lambda: model(SYSTEM + _SHELL + b"\x85R"), ".pt2"),
+    ("exported-stub", lambda: b"\x1c\0\0\0TFL3" + bytes(50), ".tflite"),
 )  # fmt: skip
 """Name, file, suffix. What is said depends on the command: some run such files, others want a checkpoint."""
 

@@ -12,6 +12,7 @@ from vedette.checkpoint.atomic import AtomicWriter
 from vedette.checkpoint.deployable import load_detector, save_detector
 from vedette.checkpoint.tensors import read_tensors, weights_sha256, write_tensors
 from vedette.core.letterbox import LetterboxPolicy
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.errors import CheckpointError, WriteError
 from vedette.model.detector import build_detector
 from vedette.model.fuse import fuse
@@ -246,3 +247,67 @@ def test_the_fault_test_notices_a_checkpoint_written_in_place(tmp_path, monkeypa
     disk = FailingDisk(monkeypatch)
     monkeypatch.setattr(tensors_module, "atomic_file", file_in_place)
     assert "none" in outcomes(disk, tmp_path / "best.safetensors", *small_pair)[0]
+
+
+DEEP = PictureFormat(1, 16, (0, 4095))
+
+
+@pytest.fixture
+def deep(tmp_path):
+    path = tmp_path / "deep.safetensors"
+    network = build_detector("tiny", classes=3, channels=1)
+    letterbox = LetterboxPolicy(size_hw=(64, 64), picture_format=DEEP)
+    save_detector(path, network, class_names=NAMES, letterbox=letterbox, metadata={})
+    return path
+
+
+def test_the_picture_format_comes_back_under_a_schema_of_its_own(deep, saved):
+    """A version that knows 8-bit RGB alone says "update vedette" instead of running on wrong pictures."""
+    assert load_detector(deep).letterbox.picture_format == DEEP
+    assert read_tensors(deep)[1]["schema_version"] == 2
+    assert load_detector(saved).letterbox.picture_format == RGB8
+    assert read_tensors(saved)[1]["schema_version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.update(schema_version=1), "update vedette"),
+        (lambda c: c["letterbox"].update(picture_format={"channels": 1}), "picture_format"),
+        (lambda c: c["letterbox"]["picture_format"].update(bits=12), "must be 8 or 16"),
+        (lambda c: c["letterbox"]["picture_format"].update(value_range=[0, 70000]), "value_range"),
+        (lambda c: c["letterbox"]["picture_format"].update(channels=2), "colour_order|for 1 channels"),
+        (lambda c: c["letterbox"].pop("picture_format"), "update vedette"),
+    ],
+)
+def test_strangers_picture_formats_are_refused(deep, change, words):
+    rewrite(deep, change)
+    with pytest.raises(CheckpointError, match=words):
+        load_detector(deep)
+
+
+def test_a_network_of_other_channels_without_a_picture_format_means_8_bits(tmp_path):
+    """Files of before there were picture formats, and imported ones."""
+    path = tmp_path / "four.safetensors"
+    save_detector(
+        path,
+        build_detector("tiny", classes=3, channels=4),
+        class_names=NAMES,
+        letterbox=LETTERBOX,
+        metadata={},
+    )
+    assert load_detector(path).letterbox.picture_format == PictureFormat(4)
+
+    def forget(content):
+        content.update(schema_version=1, letterbox=LETTERBOX.to_dict())
+
+    rewrite(path, forget)
+    assert load_detector(path).letterbox.picture_format == PictureFormat(4)
+
+
+def test_a_letterbox_for_other_channels_is_not_written(tmp_path, detector):
+    letterbox = LetterboxPolicy(picture_format=PictureFormat(4, 16))
+    with pytest.raises(CheckpointError, match="network is for 3 channels, its letterbox for 4"):
+        save_detector(
+            tmp_path / "a.safetensors", detector, class_names=NAMES, letterbox=letterbox, metadata={}
+        )

@@ -17,6 +17,7 @@ from vedette.core.letterbox import (
     round_up_to_stride,
     shared_frame_hw,
 )
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.errors import ModelError
 
 LETTERBOX = read_golden("spec/letterbox.json")
@@ -356,3 +357,62 @@ def test_any_contract_is_read_or_refused(changes):
     except ModelError:
         return
     assert policy.to_dict() == values
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    channels=st.integers(1, 7),
+    source_hw=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    size_hw=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    shape=st.sampled_from(("square", "minimal", "stretch")),
+    scale_up=st.booleans(),
+)
+def test_frames_of_other_pictures_equal_the_8_bit_twin(channels, source_hw, size_hw, shape, scale_up):
+    """257 times an 8-bit picture, channel by channel, to one 8-bit level, by which the twin rounds."""
+    rules = {"size_hw": size_hw, "stride": 8, "shape": shape, "scale_up": scale_up}
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (*source_hw, channels), dtype=np.uint8)
+    deep = LetterboxPolicy(**rules, picture_format=PictureFormat(channels, 16)).place(source_hw)
+    frame = deep.apply(image.astype(np.uint16) * 257)
+    assert frame.shape == (*deep.frame_hw, channels)
+    for channel in range(channels):
+        rgb = np.repeat(image[..., channel : channel + 1], 3, axis=2)
+        twin = LetterboxPolicy(**rules).place(source_hw).apply(rgb)
+        assert np.abs(frame[..., channel] / 257 - twin[..., 0]).max() <= 1
+
+
+def test_padding_is_as_bright_in_every_range():
+    policy = LetterboxPolicy((8, 8), 8, picture_format=PictureFormat(2, 16, (1000, 3550)))
+    frame = policy.place((4, 8)).apply(np.full((4, 8, 2), 1000, np.uint16))
+    assert (frame[:2] == 2140).all()
+    assert (frame[2:6] == 1000).all()
+
+
+def test_pictures_of_another_format_are_refused():
+    placement = LetterboxPolicy((8, 8), 8, picture_format=PictureFormat(1, 16)).place((4, 8))
+    with pytest.raises(ModelError, match=r"picture is uint8 \[4, 8, 3\], expected uint16 \[4, 8, 1\]"):
+        placement.apply(np.zeros((4, 8, 3), np.uint8))
+
+
+def test_the_contract_of_other_pictures():
+    """That of 8-bit RGB is as it was before there were others, so that every version reads it."""
+    assert "picture_format" not in LetterboxPolicy().to_dict()
+    policy = LetterboxPolicy(picture_format=PictureFormat(4, 16, (0, 10000)))
+    values = json.loads(json.dumps(policy.to_dict()))
+    assert values["colour_order"] == "as-in-file"
+    assert values["scale"] == 1 / 10000
+    assert LetterboxPolicy.from_dict(values) == policy
+    for changes in (
+        {"scale": 1 / 255},
+        {"colour_order": "rgb"},
+        {"picture_format": {}},
+        {"picture_format": None},
+    ):
+        with pytest.raises(ModelError):
+            LetterboxPolicy.from_dict({**values, **changes})
+    del values["picture_format"]
+    with pytest.raises(ModelError):
+        LetterboxPolicy.from_dict(values)
+    explicit = {**LetterboxPolicy().to_dict(), "picture_format": RGB8.to_dict()}
+    with pytest.raises(ModelError, match="unknown key 'picture_format'"):
+        LetterboxPolicy.from_dict(explicit)

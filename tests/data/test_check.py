@@ -60,7 +60,8 @@ def test_the_faulty_sets_cover_more_than_32_kinds_three_times_each(tmp_path: Pat
     assert len(faults) >= 32
     others = {"label-unreadable", "label-without-picture", "json-malformed", "missing-column"}
     others |= {kind for kind in KINDS if "labelled" in kind}  # see test_labelled.py
-    assert set(KINDS) - set(kinds) == others | {"picture-damaged", "picture-in-two-splits"}
+    others |= {"picture-damaged", "picture-in-two-splits", "picture-converted"}  # tested by themselves
+    assert set(KINDS) - set(kinds) == others
 
 
 def test_damaged_pixels_are_found_only_by_decoding(tmp_path: Path) -> None:
@@ -137,3 +138,15 @@ def test_real_data(data_dir: Path, name: str, pictures: list[int], boxes: list[i
     for count in counts:
         _assert_balance(count)
         assert asdict(count)["pictures_left_out"] == 0
+
+
+def test_the_report_says_as_what_pictures_are_read(tmp_path: Path) -> None:
+    file = write_yolo(tmp_path, {"a": "0 .5 .5 .5 .5"})
+    assert not any(
+        "pictures are read" in line for line in check_dataset(load_description(file)).summary_lines()
+    )
+    write_text(file, file.read_text("utf-8") + "channels: 1\nbits: 12\n")
+    report = check_dataset(load_description(file))
+    assert "pictures are read as 1 channel of 16 bits, values 0 to 4095" in report.summary_lines()
+    assert report.bad == 0
+    assert report.kind_counts()["picture-converted"] == 1  # once, though both splits hold it

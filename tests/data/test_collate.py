@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.golden import read_golden
+from vedette.core.picture_format import PictureFormat
 from vedette.core.random import generator
 from vedette.core.types import Sample
 from vedette.data.collate import collate, collate_quad, collate_single, enlarge, tile_four
@@ -140,3 +141,26 @@ def test_labelled_classes_follow_the_targets():
     assert joined.labelled.tolist() == [[True] * 3, *partly.labelled.tolist(), [True] * 3]
     assert tile_four([whole]).labelled is None
     assert collate([], (4, 6)).labelled is None
+
+
+@pytest.mark.parametrize(
+    "picture_format", [PictureFormat(1, 16), PictureFormat(5, 16, (0, 4095)), PictureFormat(4)]
+)
+def test_batches_of_other_pictures(picture_format):
+    """Type and channels also where a rank's part of a batch is empty; background as bright as in 8 bits."""
+    shape = (6, 8, picture_format.channels)
+    samples = [sample_of(np.full(shape, number, picture_format.dtype), number=number) for number in range(3)]
+    batch = collate(samples, picture_format=picture_format)
+    dtype = torch.uint8 if picture_format.bits == 8 else torch.uint16
+    assert batch.images.dtype == dtype
+    assert batch.images.shape == (3, picture_format.channels, 6, 8)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last) or picture_format.channels == 1
+    empty = collate_single([], [], size_hw=(6, 8), picture_format=picture_format)
+    assert (empty.images.dtype, empty.images.shape) == (dtype, (0, picture_format.channels, 6, 8))
+    tiled = tile_four(samples, picture_format).image
+    assert (tiled[6:, 8:] == picture_format.grey(114)).all()
+    assert tiled.dtype == picture_format.dtype
+    assert enlarge(samples[1]).image.shape == (12, 16, picture_format.channels)
+    places = [(0, number, number) for number in range(3)]
+    quad = collate_quad(places, samples, size_hw=(6, 8), seed=0, picture_format=picture_format)
+    assert quad.images.shape == (1, picture_format.channels, 12, 16)

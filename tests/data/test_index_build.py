@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import GOLDEN
 from tests.data.faulty_sets import voc_file, voc_object
 from tests.data.small_sets import write_picture, write_text, write_yolo
+from vedette.core.picture_format import PictureFormat
 from vedette.data.description import load_description
 from vedette.data.images import read_image
 from vedette.data.index import read_index
@@ -79,3 +81,48 @@ def test_stamps(tmp_path: Path) -> None:
     path = write_text(tmp_path / "a", "123")
     stamps = stamp_files([str(path), str(tmp_path / "gone"), "nul\0"])
     assert stamps.tolist() == [[3, path.stat().st_mtime_ns], [-1, -1], [-1, -1]]
+
+
+def _write_deep_set(tmp_path: Path, keys: str) -> Path:
+    """A 16-bit grey PNG, an 8-bit colour PNG and two arrays, of one and of two channels."""
+    write_yolo(tmp_path, {"colour": "0 .5 .5 .5 .5"})
+    deep = np.full((30, 40), 3000, np.uint16)
+    Image.fromarray(deep).save(tmp_path / "images" / "deep.png")
+    np.save(tmp_path / "images" / "array.npy", deep)
+    np.save(tmp_path / "images" / "two.npy", np.zeros((30, 40, 2), np.uint16))
+    for stem in ("deep", "array", "two"):
+        write_text(tmp_path / "labels" / f"{stem}.txt", "1 .5 .5 .5 .5")
+    return write_text(tmp_path / "data.yaml", f"train: images\nnames: [cat, dog, bird]\n{keys}")
+
+
+def test_pictures_of_another_format(tmp_path: Path) -> None:
+    """What is converted is noted, what cannot be is left out by name, and ``.npy`` files count."""
+    file = _write_deep_set(tmp_path, "channels: 1\nbits: 12\n")
+    index = read_index(load_description(file), "train")
+    assert list(index.paths) == ["images/array.npy", "images/colour.png", "images/deep.png"]
+    assert index.picture_format == PictureFormat(1, 16, (0, 4095))
+    found = {Path(defect.path).name: (defect.kind, defect.text) for defect in index.defects}
+    assert found == {
+        "colour.png": ("picture-converted", "3 channels of 8 bits"),
+        "two.npy": (
+            "picture-unreadable",
+            "wrong-channels: has 2 channels, which cannot become 1; left out with 1 boxes",
+        ),
+    }
+
+
+def test_8_bit_rgb_passes_over_arrays(tmp_path: Path) -> None:
+    index = read_index(load_description(_write_deep_set(tmp_path, "")), "train")
+    assert list(index.paths) == ["images/colour.png", "images/deep.png"]
+    assert {defect.kind for defect in index.defects} <= {"label-without-picture"}
+
+
+def test_the_picture_format_is_part_of_the_content(tmp_path: Path) -> None:
+    """A run that is resumed with another one is told; data sets of 8-bit RGB keep the hash they had."""
+    write_yolo(tmp_path, {"a": "0 .5 .5 .5 .5"})
+    hashes = []
+    for keys in ("", "channels: 3\nbits: 8\n", "channels: 1\n", "bits: 12\n", "bits: 16\n"):
+        file = write_text(tmp_path / "data.yaml", f"train: images\nnames: [cat, dog, bird]\n{keys}")
+        hashes.append(read_index(load_description(file), "train").content_hash)
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 4

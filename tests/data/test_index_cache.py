@@ -14,7 +14,7 @@ from tests.data.small_sets import write_picture, write_text, write_yolo
 from vedette.data import index as index_module
 from vedette.data.description import load_description
 from vedette.data.index import SplitIndex, load_index
-from vedette.data.index_cache import FORMAT
+from vedette.data.index_cache import FORMAT, fingerprint
 
 GOOD = "0 0.5 0.5 0.4 0.4\n"
 
@@ -166,3 +166,13 @@ def test_splits_and_data_sets_have_files_of_their_own(tmp_path: Path) -> None:
         for split in ("train", "val"):
             load_index(description, split, cache_dir=cache)
     assert len(list((cache / "indexes").iterdir())) == 4
+
+
+def test_another_picture_format_is_another_index(tmp_path: Path) -> None:
+    """The same files are converted in another way, or refused."""
+    file = write_yolo(tmp_path, {"a": "0 .5 .5 .5 .5"})
+    before = fingerprint(load_description(file), "train", "")
+    write_text(file, file.read_text("utf-8") + "channels: 1\n")
+    assert fingerprint(load_description(file), "train", "") != before
+    write_text(file, file.read_text("utf-8").replace("channels: 1", "channels: 3"))
+    assert fingerprint(load_description(file), "train", "") == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 
 from tests.evaluate.measured_pictures import measured
 from vedette.core.colours import BLUE, ORANGE, VERMILION, Colour
+from vedette.core.picture_format import PictureFormat
 from vedette.evaluate.pairing import PictureCounts
 from vedette.evaluate.pictures import best_and_worst, draw_pictures
 
@@ -54,3 +56,19 @@ def test_the_best_have_most_boxes_and_the_worst_most_errors() -> None:
     assert worst.tolist() == [3, 2, 4]
     best, worst = best_and_worst(counts, most=1)
     assert (best.tolist(), worst.tolist()) == ([1], [3])
+
+
+def test_pictures_of_another_format_are_shown(tmp_path: Path) -> None:
+    """They are read again as they were measured, and stretched; files of five channels are no 8-bit RGB."""
+    evaluation = measured(tmp_path, 2)
+    for path in map(Path, evaluation.image_paths):
+        height, width = cv2.imread(str(path)).shape[:2]
+        np.save(
+            path.with_suffix(".npy"),
+            np.random.default_rng(0).integers(500, 900, (height, width, 5), np.uint16),
+        )
+        path.with_suffix(".npy").replace(path)
+    assert draw_pictures(evaluation, tmp_path / "as rgb") == []
+    paths = draw_pictures(replace(evaluation, picture_format=PictureFormat(5, 16)), tmp_path / "plots")
+    assert len(paths) == 4
+    assert cv2.imread(str(paths[0])).std() > 40

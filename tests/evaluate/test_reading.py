@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tests.evaluate.bright_boxes import save_picture
+from vedette.core.picture_format import PictureFormat
 from vedette.core.types import Image, SizeHW
 from vedette.errors import ModelError
-from vedette.evaluate.protocol import PlannedBatch
+from vedette.evaluate.protocol import PlannedBatch, frame_yolov5
 from vedette.evaluate.reading import read_ahead
 
 
@@ -71,3 +72,16 @@ def test_threads_end_with_the_reader(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no frame"):
         list(read_ahead(_Folder(tmp_path, 2), _batches([0], [1]), broken))  # type: ignore[arg-type]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("vedette-read")]
+
+
+def test_pictures_are_read_as_the_model_takes_them(tmp_path: Path) -> None:
+    """8-bit colour files for a detector of 16-bit grey; its protocol's frame takes them too."""
+    deep = PictureFormat(1, 16)
+
+    def frame(image: Image, frame_hw: SizeHW, *_: object) -> Image:
+        return frame_yolov5((20, 30), 16, frame_hw, picture_format=deep).apply(image)
+
+    folder = _Folder(tmp_path, 1)
+    (batch,) = read_ahead(folder, _batches([0]), frame, picture_format=deep)  # type: ignore[arg-type]
+    assert (batch.pictures[0].dtype, batch.pictures[0].shape) == (np.uint16, (32, 32, 1))
+    assert batch.pictures[0][0, 0, 0] == deep.grey(114)

@@ -5,30 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
+from tests.model.lively import lively_detector
 from vedette.checkpoint.contract import ExportContract, SourceCheckpoint, Thresholds
 from vedette.core.letterbox import LetterboxPolicy
 from vedette.export.formats import find_format
 from vedette.export.job import ExportJob
 from vedette.infer.backends.exported import ExportedBackend
 from vedette.infer.backends.pytorch import TorchBackend
-from vedette.model.detector import Detector, build_detector
+from vedette.model.detector import Detector
 
 NAMES = ("cat", "dog")
 SHAPES = ((1, 64, 64), (2, 64, 96), (7, 96, 64))
 
 
 def detector() -> Detector:
-    """With normalisations and biases that are not what they are born with, so that no step can be left out."""
-    made = build_detector("tiny", classes=len(NAMES), seed=3).eval()
-    generator = torch.Generator().manual_seed(5)
-    for name, tensor in made.state_dict().items():
-        if "anchor" in name or not tensor.is_floating_point():
-            continue
-        noise = torch.rand(tensor.shape, generator=generator)
-        tensor.mul_(0.75 + 0.5 * noise)
-    return made
+    """One whose answer depends on the picture."""
+    return lively_detector(classes=len(NAMES))
 
 
 def job(format_name: str, made: Detector, **changes: Any) -> ExportJob:
@@ -74,5 +67,5 @@ def greatest_difference(backend: ExportedBackend, made: Detector, shape: tuple[i
     expected = TorchBackend(made).run(pictures).decoded()
     found = backend.run(pictures).decoded()
     assert found.shape == expected.shape
-    assert np.ptp(expected[..., 4]) > 1e-3, "the network says the same everywhere: nothing is compared"
+    assert np.ptp(expected[..., 4]) > 0.1, "the network says the same everywhere: nothing is compared"
     return float(np.abs(found - expected).max())

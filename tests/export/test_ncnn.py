@@ -59,7 +59,7 @@ def test_another_device_is_refused(folder):
 
 
 def test_what_it_cannot_do_is_refused_with_the_reason():
-    with pytest.raises(UsageError, match="--output planes"):
+    with pytest.raises(UsageError, match="--outputs planes"):
         check_features(find_format("ncnn"), ("cells",))
 
 

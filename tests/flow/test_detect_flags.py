@@ -97,6 +97,7 @@ CHECKS: dict[str, Callable[[Run, Run], bool]] = {
     "--nosave": lambda run, _: run.files() == ["detect.yaml", "predictions.jsonl"],
     "--classes": lambda run, usual: (run.classes(), usual.classes()) == ({0, 2}, {0, 1, 2}),
     "--agnostic-nms": _fewer,
+    "--augment": lambda run, usual: len(run.boxes) > len(usual.boxes),
     "--visualize": lambda run, _: len(run.files("features/*/layer_*.png")) == 2 * 24,
     "--update": lambda run, usual: "vedette import old.pt" in run.said and run.boxes == usual.boxes,
     "--project": lambda run, _: run.folder.parent.name == "elsewhere",
@@ -116,7 +117,6 @@ OF_VIDEOS = ("--fourcc", "--vid-stride")
 DRAWN = ("--fourcc", "--hide-conf", "--hide-labels", "--line-thickness", "--nosave", "--source")
 REFUSED = {
     "--view-img": "opencv-python-headless",
-    "--augment": "--augment: test-time augmentation is not run yet",
 }
 """Flags that are refused here, and what is said."""
 

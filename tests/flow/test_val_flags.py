@@ -84,6 +84,9 @@ CHECKS: dict[str, Callable[[Run, Run], bool]] = {
     "--device": _same,
     "--workers": _same,
     "--single-cls": lambda run, _: len(run.numbers["per_class"]) == 1,
+    "--augment": lambda run, usual: (
+        run.protocol["combines"] == "three views of a picture" and run.boxes != usual.boxes
+    ),
     "--verbose": lambda run, _: all(name in run.said for name in ("red", "blue")),
     "--save-txt": lambda run, _: run.label_columns() == {5},
     "--save-conf": lambda run, _: run.label_columns() == {6},

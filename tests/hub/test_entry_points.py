@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -5,6 +6,7 @@ from tests.checkpoint.legacy.published import filled_detector, save_release, sma
 from tests.hub.small_model import NAMES
 from vedette.checkpoint.deployable import save_detector
 from vedette.core.letterbox import LetterboxPolicy
+from vedette.core.picture_format import PictureFormat
 from vedette.errors import CheckpointError, ModelError, UsageError
 from vedette.hub.autoshape import AutoShape
 from vedette.hub.entry_points import RELEASES, create, custom, entry_point, load
@@ -125,3 +127,40 @@ def test_load_finds_entry_points_by_name(weights):
     assert load("yolov5n", pretrained=False, classes=1, autoshape=False, **QUIET).nc == 1
     with pytest.raises(UsageError, match="did you mean 'yolov5s'"):
         load("yolov5S1")
+
+
+def test_a_model_of_other_pictures(tmp_path):
+    """`custom` keeps what the checkpoint was trained on; files and arrays of it are read, 8-bit RGB is converted."""
+    deep = PictureFormat(1, 16, (0, 4095))
+    path = tmp_path / "deep.safetensors"
+    detector = build_detector("tiny", classes=2, channels=1, seed=3)
+    letterbox = LetterboxPolicy(size_hw=(64, 64), picture_format=deep)
+    save_detector(path, detector, class_names=NAMES, letterbox=letterbox, metadata={})
+    model = custom(str(path), **QUIET)
+    model.conf = 1e-4
+    image = np.random.default_rng(0).integers(0, 4096, (48, 64, 1)).astype(np.uint16)
+    np.save(tmp_path / "a.npy", image)
+    found = model([image, str(tmp_path / "a.npy"), image[..., 0], np.zeros((48, 64, 3), np.uint8)], size=64)
+    assert found.s == (4, 1, 64, 64)
+    assert len(found.xyxy[0])
+    for twin in (1, 2):
+        assert torch.equal(found.xyxy[0], found.xyxy[twin])
+    assert [im.shape for im in found.ims] == [(48, 64, 3)] * 4
+    assert found.ims[0].dtype == np.uint8
+    assert found.render()[0].shape == (48, 64, 3)
+    with pytest.raises(UsageError, match="values from"):
+        model([np.zeros((48, 64, 3), np.uint16) + 1000], size=64)
+
+
+def test_channels_fit_the_first_convolution(weights):
+    """The published way leaves it at random values; here a grey picture gets the answer that it had."""
+    plain = create("yolov5n", str(weights), classes=2, autoshape=False, **QUIET).eval()
+    four = create("yolov5n", str(weights), classes=2, channels=4, autoshape=False, **QUIET).eval()
+    assert four.picture_format == PictureFormat(4)
+    grey = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        expected, found = plain(grey.expand(-1, 3, -1, -1))[0], four(grey.expand(-1, 4, -1, -1))[0]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    shaped = create("yolov5n", str(weights), classes=2, channels=4, **QUIET)
+    with pytest.raises(UsageError, match=r"no picture of 4 channels of 8 bits; give uint8 \[H, W, 4\]"):
+        shaped([np.zeros((48, 64, 3), np.uint8)])

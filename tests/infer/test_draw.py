@@ -163,3 +163,16 @@ def test_trails_lie_below_boxes():
     assert [tuple(drawn[60, x].tolist()) for x in (20, 70)] == [track_colour(3)] * 2
     without = draw_detections(image, boxes, NO_LABELS)
     np.testing.assert_array_equal(drawn[38:43, 58:102], without[38:43, 58:102])
+
+
+def test_pictures_of_every_format_are_drawn_as_8_bit_rgb():
+    """The picture itself stays as it is; deep ones are stretched so that something can be seen."""
+    image = np.random.default_rng(0).integers(1000, 1100, (120, 160, 5)).astype(np.uint16)
+    before = image.copy()
+    drawn = draw_detections(image, found([[20, 20, 90, 90]]))
+    assert drawn.shape == (120, 160, 3)
+    assert drawn.dtype == np.uint8
+    assert drawn.std() > 40
+    np.testing.assert_array_equal(image, before)
+    dark = np.full((120, 160, 1), 50, np.uint8)
+    assert (draw_detections(dark, found([]))[0, 0] == 50).all()

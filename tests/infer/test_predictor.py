@@ -8,6 +8,7 @@ from tests.infer.colour_backend import NAMES, ColourBackend, colour_predictor, p
 from vedette.checkpoint.deployable import save_detector
 from vedette.core.letterbox import LetterboxPolicy
 from vedette.core.nms import NmsSettings
+from vedette.core.picture_format import PictureFormat
 from vedette.errors import CheckpointError, ModelError, UsageError
 from vedette.infer.backends.pytorch import TorchBackend
 from vedette.infer.outputs import DecodedOutputs
@@ -212,3 +213,55 @@ def test_from_file_carries_names_and_letterbox(tmp_path, detector):
 def test_from_file_names_a_missing_file(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere"):
         Predictor.from_file(tmp_path / "nowhere.safetensors", device="cpu")
+
+
+DEEP = PictureFormat(1, 16, (0, 4095))
+
+
+@pytest.fixture(scope="module")
+def deep():
+    """An untrained detector for 12-bit grey."""
+    network = build_detector("tiny", classes=3, channels=1, seed=3)
+    policy = LetterboxPolicy(size_hw=(96, 128), picture_format=DEEP)
+    nms = NmsSettings(conf_threshold=1e-4, max_detections=50)
+    return Predictor(TorchBackend(network, picture_format=DEEP), policy, ("a", "b", "c"), nms)
+
+
+def test_pictures_of_another_format(deep):
+    assert deep.picture_format == DEEP
+    image = np.random.default_rng(0).integers(0, 4096, (60, 90, 1)).astype(np.uint16)
+    (found,) = deep.predict([image])
+    assert len(found)
+    seen, without_low_bits = deep.features([image, image // 16 * 16], [0])[0]
+    assert np.abs(seen - without_low_bits).max() > 1e-4
+
+
+def test_8_bit_rgb_as_cameras_give_it_is_converted(deep):
+    (rgb,) = noise((60, 90))
+    (found,), (expected,) = deep.predict([rgb]), deep.predict([DEEP.fitted(rgb)])
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+@pytest.mark.parametrize(
+    "shape_and_type", [((9, 9, 3), np.uint16), ((9, 9, 2), np.uint16), ((9, 9, 1), np.uint8)]
+)
+def test_arrays_of_another_format_are_refused(deep, tiny, shape_and_type):
+    """Of an array nobody knows what its values mean."""
+    with pytest.raises(ModelError, match=r"expected uint16 \[9, 9, 1\]"):
+        deep.predict([np.zeros(*shape_and_type)])
+    with pytest.raises(ModelError, match=r"expected uint8 \[9, 9, 3\]"):
+        tiny.predict([np.zeros(*shape_and_type)])
+    with pytest.raises(ModelError, match=r"expected \[H, W, 1\]"):
+        deep.predict([np.zeros((9, 9), np.uint16)])
+
+
+def test_a_checkpoint_brings_its_picture_format_and_precision(tmp_path):
+    """bf16 by itself would lose the low bits; who asks for it gets it."""
+    path = tmp_path / "deep.safetensors"
+    network = build_detector("tiny", classes=2, channels=1)
+    policy = LetterboxPolicy(size_hw=(64, 64), picture_format=DEEP)
+    save_detector(path, network, class_names=("a", "b"), letterbox=policy, metadata={})
+    predictor = Predictor.from_file(path, device="cpu", precision="auto")
+    assert (predictor.picture_format, predictor.backend.precision) == (DEEP, "float32")
+    assert Predictor.from_file(path, device="cpu", precision="bf16").backend.precision == "bf16"
+    predictor.backend.warm_up((64, 64))

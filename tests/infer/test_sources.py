@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from vedette.core.picture_format import PictureFormat
 from vedette.errors import DataError, ImageError, UsageError
 from vedette.infer.sources import SourceItem, iterate, open_source
 
@@ -257,3 +258,25 @@ def test_a_pipe_is_never_opened(tmp_path):
     assert source.skipped[0].reason == "no regular file"
     with pytest.raises(ImageError, match="no regular file"):
         SourceItem("pipe.jpg", tmp_path / "pipe.jpg").load()
+
+
+def test_arrays_are_pictures_where_they_are_asked_for(tmp_path):
+    """Beside 8-bit RGB they are mostly caches of other programs; a file that is named outright is tried by itself."""
+    touch(tmp_path, "b.npy", "a.png", "c.npy")
+    source = open_source(tmp_path)
+    assert names(source) == ["a.png"]
+    assert {entry.reason for entry in source.skipped} == {"suffix .npy is not that of a picture or video"}
+    source = open_source(tmp_path, arrays=True)
+    assert names(source) == ["a.png", "b.npy", "c.npy"]
+    assert source.arrays == source.skipped == ()
+    assert names(open_source(str(tmp_path / "*.npy"), arrays=True)) == ["b.npy", "c.npy"]
+    assert names(open_source(tmp_path / "b.npy")) == ["b.npy"]
+    with pytest.raises(DataError, match=r"suffix \.npy"):
+        open_source(str(tmp_path / "*.npy"))
+
+
+def test_a_picture_is_read_as_the_detector_takes_it(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((20, 30), 4000, np.uint16))
+    (item,) = open_source(tmp_path / "a.npy").items
+    assert item.load(None, PictureFormat(1, 16)).dtype == np.uint16
+    assert item.load().shape == (20, 30, 3)

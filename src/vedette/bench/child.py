@@ -1,7 +1,7 @@
 """The process that is timed from its start: opens a file, detects in one picture, and tells what memory it took.
 
-Usage: ``python -m vedette.bench.child FILE PICTURE PRECISION DEVICE [HEIGHT WIDTH]``. Prints ``boxes N`` as soon as it
-has them, then the most memory it held in 10^6 bytes, or nothing where the system does not say.
+Its arguments are ``FILE PICTURE PRECISION DEVICE [HEIGHT WIDTH]``. It prints ``boxes N`` as soon as it has them, then
+the most memory it held in 10^6 bytes, or nothing where the system does not say.
 """
 
 from __future__ import annotations
@@ -46,7 +46,3 @@ def peak_megabytes() -> float | None:
         return None
     resource = importlib.import_module("resource")  # not on Windows
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1e6
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -27,6 +27,12 @@ _WARM_ROUNDS = 3
 _THROUGHPUT_SECONDS = 2.0
 _CHILD_SECONDS = 300.0
 
+# An empty entry is the working directory, where a stranger's `torch.py` may lie.
+_START = (
+    "import sys; sys.path[:] = [place for place in sys.path if place]; "
+    "from vedette.bench.child import main; sys.exit(main(sys.argv[1:]))"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -151,7 +157,7 @@ def _cold_start_once(
     started = time.perf_counter()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "vedette.bench.child", *arguments],
+            [sys.executable, "-c", _START, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

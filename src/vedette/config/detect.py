@@ -246,6 +246,17 @@ class DetectConfig(Config):
         description="Of old scripts; the file of the weights says what runs it",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_source(cls, values: Any) -> Any:
+        """``--weights a.pt street.jpg`` names two weights and no picture."""
+        if isinstance(values, dict) and "source" not in values:
+            raise ValueError(
+                "--source is missing; name the pictures first or behind --source: a flag of several values takes all "
+                "words that follow it"
+            )
+        return values
+
     @model_validator(mode="after")
     def _without_contradictions(self) -> DetectConfig:
         usual = {name: field.default for name, field in type(self).model_fields.items()}

@@ -24,6 +24,9 @@ from vedette.errors import ImageError
 if TYPE_CHECKING:
     from vedette.core.types import Image, SizeHW
 
+_PNG_COLOUR_TYPE, _GREY_AND_ALPHA = 25, 4
+"""Place of the byte in the file, and its value."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredSamples:
@@ -93,8 +96,8 @@ def pillow_stored(picture: ImageFile.ImageFile, start: bytes) -> StoredSamples:
     transparency = picture.has_transparency_data
     if picture.mode.startswith("I;16") or picture.mode in ("1", "L"):
         channels = 1
-    elif picture.mode == "LA":
-        channels = 2
+    elif picture.mode == "LA" or (picture.format == "PNG" and start[_PNG_COLOUR_TYPE] == _GREY_AND_ALPHA):
+        channels = 2  # Pillow says RGBA where they have 16 bits
     else:
         channels = 4 if transparency else 3
     deep = picture.mode.startswith("I;16") or (picture.format == "PNG" and png_bit_depth(start) == 16)

@@ -269,7 +269,7 @@ def _not_compressed(page: TiffPage, chunks: Sequence[bytes], size_hw: SizeHW, wh
     height, width = size_hw
     stored = np.dtype(np.uint8) if page.bits == 8 else np.dtype(page.order + "u2")
     samples: Image = np.empty(size_hw, np.uint8 if page.bits == 8 else np.uint16)
-    rows, columns = min(page.one(_Tag.STRIP_ROWS, height), height), width
+    rows, columns = max(min(page.one(_Tag.STRIP_ROWS, height), height), 1), width
     if _Tag.TILE_OFFSETS in page.tags:
         rows, columns = (
             page.one(_Tag.TILE_HEIGHT, 0),

@@ -88,14 +88,14 @@ _SUPPRESSION_OUTSIDE = (
 
 _TORCH_INT8 = "torch's quantised operators are on their way out; use onnx or openvino"
 _NCNN_PLANES = (
-    "its maps are planes, and shape arithmetic in its graphs would fix their size; use --output planes"
+    "its maps are planes, and shape arithmetic in its graphs would fix their size; use --outputs planes"
 )
 
 _ONE_PICTURE = (
     "its input is a picture, as apps have it, and those come one at a time; Core ML makes batches by itself"
 )
 _PLANNED_MEMORY = "its memory is laid out when it is exported, for frames of one number and size"
-_COREML_PLANES = "Core ML keeps maps as planes; use --output planes"
+_COREML_PLANES = "Core ML keeps maps as planes; use --outputs planes"
 
 FORMATS: dict[str, Format] = {
     "torchscript": Format(

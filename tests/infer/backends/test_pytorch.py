@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from vedette.core.picture_format import PictureFormat
 from vedette.errors import ModelError, UsageError
-from vedette.infer.backends.pytorch import TorchBackend
+from vedette.infer.backends.pytorch import TorchBackend, images_of
 from vedette.model.detector import build_detector
 
 # Sums of another order: fused convolutions, other memory layouts.
@@ -128,3 +129,32 @@ def test_inspection_shows_what_the_predictions_come_from(detector, frames):
         torch.testing.assert_close(seen.maps[layer], found, rtol=0, atol=0)
     assert backend.level_inputs == (17, 20, 23)
     assert seen.anchors_px.shape == (3, 3, 2)
+
+
+@pytest.mark.parametrize(
+    "picture_format",
+    [
+        PictureFormat(1, 16),
+        PictureFormat(4, 16, (100, 5000)),
+        PictureFormat(2),
+        PictureFormat(3, 8, (16, 235)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_frames_of_other_pictures(picture_format, precision):
+    """Scaled in float32, whatever the network computes in, and then rounded once."""
+    low, high = picture_format.value_range
+    shape = (2, 32, 64, picture_format.channels)
+    frames = np.random.default_rng(0).integers(0, picture_format.largest, shape).astype(picture_format.dtype)
+    dtype = torch.float32 if precision == "float32" else torch.bfloat16
+    images = images_of(frames, 32, torch.device("cpu"), dtype, torch.channels_last, picture_format)
+    exact = np.clip((frames.astype(np.float64) - low) / (high - low), 0, 1)
+    expected = torch.from_numpy(exact).float().permute(0, 3, 1, 2).to(dtype)
+    torch.testing.assert_close(images, expected, rtol=1e-6 if precision == "float32" else 8e-3, atol=1e-7)
+    detector = build_detector("tiny", classes=3, channels=picture_format.channels)
+    backend = TorchBackend(detector, "cpu", precision, picture_format=picture_format)
+    assert backend.infer(frames).isfinite().all()
+    backend.warm_up((32, 64), 2)
+    with pytest.raises(ModelError, match="expected torch"):
+        backend.run(np.zeros((1, 32, 32, 3), np.uint8 if picture_format.bits == 16 else np.uint16))

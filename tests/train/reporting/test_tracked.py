@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from vedette.config.train import TrainConfig
+from vedette.core.picture_format import PictureFormat
 from vedette.evaluate.packed import Predictions, Truth, offsets_of
 from vedette.train.reporting.tracked import MAX_BOXES, MIN_SCORE, found_picture, pictures_are_due
 
@@ -34,12 +35,15 @@ def _evaluation(scores: list[float]) -> Any:
         scores=np.array(scores, np.float32),
         class_ids=np.zeros(count, np.int64),
     )
-    return SimpleNamespace(truth=truth, predictions=found, image_paths=("a.png", "b.png"))
+    return SimpleNamespace(
+        truth=truth, predictions=found, image_paths=("a.png", "b.png"), picture_format=PictureFormat(1, 16)
+    )
 
 
 def test_a_picture_with_its_boxes() -> None:
     picture = found_picture(_evaluation([0.5, MIN_SCORE / 2]), NAMES, 1)
     assert (picture.path, picture.size_hw) == (Path("b.png"), (30, 40))
+    assert picture.picture_format == PictureFormat(1, 16)
     assert picture.true_boxes == ({"box_xyxy": [1.0, 2.0, 3.0, 4.0], "class_id": 1, "class_name": "blue"},)
     assert picture.found_boxes == (
         {"box_xyxy": [1.0, 1.0, 2.0, 2.0], "class_id": 0, "class_name": "red", "score": 0.5},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 import torch
 
 from tests.flow.conftest import draw_rectangles
+from tests.flow.small_runs import MODEL
 from vedette.checkpoint.deployable import save_detector
 from vedette.config.hyperparameters import Hyperparameters
 from vedette.config.train import TrainConfig
 from vedette.core.letterbox import LetterboxPolicy
+from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.data.description import load_description
 from vedette.data.index import SplitIndex, load_index
 from vedette.errors import CheckpointError, UsageError
@@ -162,3 +165,30 @@ def test_layers_to_freeze_may_be_numbers(given: Any, index: SplitIndex, tmp_path
     files = _files(tmp_path, cfg="tiny", freeze=given)
     assert files.config.freeze == ("10",)
     assert "parameters frozen (10)" in start_anew(files, index, Emitter([])).text
+
+
+def test_the_data_set_decides_on_the_channels(index: SplitIndex, weights: Path, tmp_path: Path) -> None:
+    """Of a named model and of a checkpoint, whose first convolution is fitted; a file that says others is refused."""
+    grey = replace(index, picture_format=PictureFormat(1, 16))
+    assert start_anew(_files(tmp_path, cfg="tiny"), grey, Emitter([])).detector.architecture.channels == 1
+    notes = _Notes()
+    start = start_anew(_files(tmp_path, weights=str(weights)), grey, Emitter([notes]))
+    assert start.detector.architecture.channels == 1
+    assert "1 fitted from 3 to 1 channels" in notes.texts[0]
+    model = tmp_path / "four.yaml"
+    model.write_text(f"ch: 4\n{MODEL}", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"four\.yaml: ch: is for pictures of 4 channels, .* have 1"):
+        start_anew(_files(tmp_path, cfg=str(model)), grey, Emitter([]))
+
+
+def test_a_run_goes_on_with_the_pictures_it_began_with(index: SplitIndex, tmp_path: Path) -> None:
+    """A run of before there were picture formats had 8-bit RGB."""
+    files = _files(tmp_path, cfg="tiny")
+    identity = _identity(start_anew(files, index, Emitter([])))
+    names, deep = index.class_names, PictureFormat(3, 16)
+    start_again(files, identity, names, RGB8)
+    start_again(files, {**identity, "picture_format": deep.to_dict()}, names, deep)
+    with pytest.raises(
+        UsageError, match="pictures of 3 channels of 16 bits, at the start of the run it had pictures of 8"
+    ):
+        start_again(files, identity, names, deep)

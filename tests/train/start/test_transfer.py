@@ -13,7 +13,13 @@ from vedette.core.letterbox import LetterboxPolicy
 from vedette.model.detector import Detector, build_detector
 from vedette.model.head import BOX_VALUES
 from vedette.model.releases import architecture
-from vedette.train.start.transfer import match_classes, output_entries, transfer, transferable
+from vedette.train.start.transfer import (
+    fitted_channels,
+    match_classes,
+    output_entries,
+    transfer,
+    transferable,
+)
 
 CASES = {
     case["id"]: case
@@ -149,3 +155,37 @@ def test_report_names_classes_and_tensors() -> None:
 )
 def test_match_classes(wanted: list[str], given: list[str], expected: dict[int, int]) -> None:
     assert match_classes(wanted, given) == expected
+
+
+@pytest.mark.parametrize(("before", "now"), [(3, 1), (3, 2), (3, 4), (3, 7), (4, 3), (1, 3)])
+@pytest.mark.parametrize("model", ["tiny", "yolov5n@v7.0"])
+def test_the_first_convolution_is_fitted_to_other_channels(model: str, before: int, now: int) -> None:
+    """Focus and convolution stems: a picture whose channels are alike gets the answer it had; all else is taken."""
+    given = build_detector(model, classes=3, channels=before, seed=1).eval()
+    detector = build_detector(model, classes=3, channels=now, seed=2).eval()
+    names = ("a", "b", "c")
+    taken = transfer(detector, names, LoadedDetector(given, names, LETTERBOX, {}), anchors=True)
+    assert taken.inflated == ("model.0.conv.conv.weight" if model == "tiny" else "model.0.conv.weight",)
+    assert not taken.initial
+    assert f"1 fitted from {before} to {now} channels" in taken.sentence
+    assert "tensors fitted to another number of channels: 1" in taken.report("old.safetensors")
+    grey = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, found = given(grey.expand(-1, before, -1, -1)), detector(grey.expand(-1, now, -1, -1))
+    # Sums of another order.
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_channels_that_were_there_keep_their_weights() -> None:
+    weight = torch.rand(8, 4 * 3, 3, 3)  # a Focus
+    fitted = fitted_channels(weight, 3, 5).reshape(8, 4, 5, 3, 3)
+    blocks = weight.reshape(8, 4, 3, 3, 3)
+    torch.testing.assert_close(fitted[:, :, :3], blocks * 3 / 5)
+    torch.testing.assert_close(fitted[:, :, 3], blocks.mean(2) * 3 / 5)
+
+
+def test_without_other_channels_nothing_is_fitted() -> None:
+    detector = build_detector("tiny", classes=2, seed=2)
+    taken = transfer(detector, ("cat", "dog"), _loaded(("cat", "dog")), anchors=True)
+    assert taken.inflated == ()
+    assert "channels" not in taken.report("old.safetensors")
