@@ -376,7 +376,9 @@ def test_partners_come_from_the_order():
 
 
 @pytest.mark.parametrize(
-    "picture_format", [PictureFormat(1, 16, (0, 4095)), PictureFormat(5, 16), PictureFormat(2)], ids=str
+    "picture_format",
+    [PictureFormat(1, 16, (0, 4095)), PictureFormat(3, 16), PictureFormat(5, 16), PictureFormat(2)],
+    ids=str,
 )
 def test_samples_of_other_pictures(picture_format):
     """The same boxes as of 8-bit RGB, and pixels in the range; all steps on; two times the same bits."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vedette.core.picture_format import RGB8, PictureFormat
-from vedette.core.unit_range import unit_range
+from vedette.core.unit_range import from_signed, unit_range
 
 CPU = torch.device("cpu")
 
@@ -27,6 +27,12 @@ def test_16_bits_keep_every_value_of_the_range_apart(value_range):
     assert (found[low : high + 1].diff() > 0).all()
     assert found.min() == 0
     assert found.max() == 1
+
+
+def test_bits_of_signed_numbers_are_the_same_samples():
+    """The way to devices that know no unsigned 16-bit numbers; also of a view that is not contiguous."""
+    values = torch.from_numpy(np.arange(65536, dtype=np.uint16).reshape(2, 128, 64, 4)).permute(0, 3, 1, 2)
+    assert torch.equal(from_signed(values.view(torch.int16)), values.float())
 
 
 def test_what_bf16_loses():

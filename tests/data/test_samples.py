@@ -158,6 +158,13 @@ def test_grey_with_transparency_of_16_bits():
             "unsupported-format",
             "5 channels",
         ),
+        (
+            tiff_file([samples(3)], more_tags={259: 50000}),
+            COLOUR_16,
+            "unsupported-format",
+            "3 channels of 16 bits",
+        ),
+        (b"II+\0" + bytes(40), GREY_16, "unsupported-format", "unsupported format bigtiff"),
         (tiff_file([samples(2)])[:-200], PictureFormat(2, 16), "not-an-image", "damaged TIFF"),
         (png(samples(1))[:-30], GREY_16, "unreadable", "cannot be decoded"),
         (

@@ -15,12 +15,14 @@ from vedette.core.letterbox import LetterboxPolicy
 from vedette.core.nms import NmsSettings
 from vedette.data.description import load_description
 from vedette.data.index import SplitIndex, load_index
-from vedette.errors import ModelError
+from vedette.errors import ModelError, UsageError
 from vedette.evaluate.coco import COCO_NUMBERS, coco_metrics
 from vedette.evaluate.packed import Predictions, Truth, offsets_of, partly_labelled, truth_of
 from vedette.evaluate.result import Evaluation
 from vedette.evaluate.run import evaluate, measure_boxes
 from vedette.infer.predictor import Predictor
+from vedette.infer.tiling import TiledPredictor
+from vedette.infer.tta import AugmentedBackend
 
 # name, (height, width), boxes: class, x1, y1, x2, y2
 PICTURES = [
@@ -139,6 +141,27 @@ def test_protocol_is_told(index: SplitIndex) -> None:
     assert (record["precision"], record["device"], record["classes"]) == ("float32", "cpu", "same")
     record = evaluate(_predictor(), index, EvaluateConfig(protocol="yolov5")).to_json()["protocol"]
     assert (record["size_hw"], record["pad_strides"], record["letterbox"]) == ([128, 128], 0.5, None)
+
+
+def test_tiles_and_views_are_told_and_change_what_is_found(index: SplitIndex) -> None:
+    """In tiles of 64 pixels and in the whole picture at once, and by three views."""
+    plain = _predictor("square")
+    tiled = TiledPredictor(plain, (64, 64), 0.25)
+    record = evaluate(tiled, index, EvaluateConfig(batch_size=2)).to_json()
+    assert record["protocol"]["tiles"] == {"tile_hw": [64, 64], "overlap": 0.25, "whole": True}
+    assert record["protocol"]["combines"] is None
+    assert record["ap50"] == pytest.approx(1.0)
+    thrice = Predictor(AugmentedBackend(plain.backend), plain.letterbox, NAMES)
+    for protocol in ("vedette", "yolov5"):
+        record = evaluate(thrice, index, EvaluateConfig(protocol=protocol)).to_json()  # type: ignore[arg-type]
+        assert record["protocol"]["combines"] == "three views of a picture"
+        assert record["protocol"]["tiles"] is None
+        assert record["ap50"] == pytest.approx(1.0)
+
+
+def test_the_published_protocol_has_no_tiles(index: SplitIndex) -> None:
+    with pytest.raises(UsageError, match="the published protocol has no tiles"):
+        evaluate(TiledPredictor(_predictor(), (64, 64)), index, EvaluateConfig(protocol="yolov5"))
 
 
 def test_bad_files_are_listed_and_left_out(index: SplitIndex) -> None:

@@ -84,6 +84,8 @@ _OPERATIONS = {
     "leaky_relu": lambda get, plain: functional.leaky_relu(get("x"), float(plain("alpha"))),
     "max_pool": _max_pool,
     "mul": lambda get, _: get("x") * get("y"),
+    "sigmoid_hard": lambda get, plain: (get("x") * float(plain("alpha")) + float(plain("beta"))).clamp(0, 1),
     "silu": lambda get, _: functional.silu(get("x")),
+    "thresholded_relu": lambda get, plain: get("x") * (get("x") >= float(plain("alpha"))),
     "upsample_nearest_neighbor": _enlarge,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from tests.model.lively import lively_detector
 from vedette.checkpoint.contract import ExportContract, SourceCheckpoint, Thresholds
@@ -20,8 +21,12 @@ SHAPES = ((1, 64, 64), (2, 64, 96), (7, 96, 64))
 
 
 def detector() -> Detector:
-    """One whose answer depends on the picture."""
-    return lively_detector(classes=len(NAMES))
+    """One whose answer depends on the picture, and less on the last digits of its arithmetic than a lively one."""
+    made = lively_detector(classes=len(NAMES))
+    with torch.no_grad():
+        for convolution in made.output_convolutions:
+            convolution.weight.mul_(0.1)
+    return made
 
 
 def job(format_name: str, made: Detector, **changes: Any) -> ExportJob:
@@ -61,11 +66,25 @@ def frames(batch: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(batch).integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
 
 
+TOLERANCE = 0.2
+"""Greatest difference of another order of additions in float32: ten times what was measured. The network multiplies
+last digits; with weights in fp16 it is 1 to 20."""
+
+MEDIANS = {"fp16": (1e-4, 0.01), "bf16": (1e-3, 0.1)}
+"""Between these is the median difference of coarser number formats: three times what was measured, and more than the
+4e-6 of float32, for the file must not be of another format than it says."""
+
+
 def greatest_difference(backend: ExportedBackend, made: Detector, shape: tuple[int, int, int]) -> float:
     """Between decoded predictions of the file and of PyTorch, in pixels or shares of a score."""
+    return float(differences(backend, made, shape).max())
+
+
+def differences(backend: ExportedBackend, made: Detector, shape: tuple[int, int, int]) -> np.ndarray:
+    """Of all values of decoded predictions."""
     pictures = frames(*shape)
     expected = TorchBackend(made).run(pictures).decoded()
     found = backend.run(pictures).decoded()
     assert found.shape == expected.shape
     assert np.ptp(expected[..., 4]) > 0.1, "the network says the same everywhere: nothing is compared"
-    return float(np.abs(found - expected).max())
+    return np.abs(found - expected)

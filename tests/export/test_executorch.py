@@ -14,9 +14,6 @@ from vedette.infer.backends.files import open_file
 pytest.importorskip("executorch", reason="executorch is not installed; `make test-export` installs it")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-# Another order of additions in float32.
-TOLERANCE = 1e-3
-
 
 @pytest.fixture(scope="module")
 def detector():
@@ -41,12 +38,12 @@ def folder(detector, tmp_path_factory):
 @pytest.mark.parametrize("shape", [shape for shape in small.SHAPES if shape[0] != 2], ids=str)
 def test_a_file_of_one_shape_gives_what_pytorch_gives(detector, tmp_path, shape):
     backend = open_file(export(detector, tmp_path, shape)).backend
-    assert small.greatest_difference(backend, detector, shape) < TOLERANCE
+    assert small.greatest_difference(backend, detector, shape) < small.TOLERANCE
 
 
 def test_several_threads_get_what_one_gets(folder, detector):
     backend = open_file(folder).backend
-    assert small.greatest_difference(backend, detector, (2, 64, 96)) < TOLERANCE
+    assert small.greatest_difference(backend, detector, (2, 64, 96)) < small.TOLERANCE
     batches = [small.frames(2, 64, 96) + np.uint8(number) for number in range(6)]
     alone = [backend.run(frames).decoded() for frames in batches]
     with ThreadPoolExecutor(3) as pool:
@@ -56,7 +53,7 @@ def test_several_threads_get_what_one_gets(folder, detector):
 
 def test_decoded_predictions_can_be_had(detector, tmp_path):
     path = export(detector, tmp_path, (1, 64, 64), output="predictions")
-    assert small.greatest_difference(open_file(path).backend, detector, (1, 64, 64)) < TOLERANCE
+    assert small.greatest_difference(open_file(path).backend, detector, (1, 64, 64)) < small.TOLERANCE
 
 
 def test_another_shape_is_refused(folder):

@@ -16,9 +16,6 @@ for package in ("litert_torch", "ai_edge_litert"):
     pytest.importorskip(package, reason=f"{package} is not installed; `make test-export` installs it")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-# Another order of additions in float32.
-TOLERANCE = 1e-3
-
 
 @pytest.fixture(scope="module")
 def detector():
@@ -41,13 +38,14 @@ def file(detector, tmp_path_factory):
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_any_batch_gives_what_pytorch_gives(file, detector, batch):
     assert (
-        small.greatest_difference(open_file(file, threads=1).backend, detector, (batch, 64, 96)) < TOLERANCE
+        small.greatest_difference(open_file(file, threads=1).backend, detector, (batch, 64, 96))
+        < small.TOLERANCE
     )
 
 
 def test_planes_and_a_fixed_batch(detector, tmp_path):
     path = export(detector, tmp_path, (96, 64), batch_size=7, output="planes")
-    assert small.greatest_difference(open_file(path).backend, detector, (7, 96, 64)) < TOLERANCE
+    assert small.greatest_difference(open_file(path).backend, detector, (7, 96, 64)) < small.TOLERANCE
 
 
 def test_any_unzip_finds_the_contract(file, detector):

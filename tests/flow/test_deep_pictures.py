@@ -82,20 +82,26 @@ def test_a_class_that_is_coded_in_the_low_byte_is_learned(tmp_path: Path) -> Non
 
 
 FORMATS = {
-    "four-channels": (4, ".tif", "channels: 4\nbits: 16\n"),
-    "grey-arrays": (1, ".npy", "ch: 1\nbits: 16\nvalue_range: [1000, 40000]\n"),
+    "four-channels": (".tif", "channels: 4\nbits: 16\n", PictureFormat(4, 16), ("--multi-scale",)),
+    "grey-arrays": (
+        ".npy",
+        "ch: 1\nbits: 16\nvalue_range: [1000, 40000]\n",
+        PictureFormat(1, 16, (1000, 40000)),
+        ("--quad", "--cache", "disk"),
+    ),
+    "two-of-8-bits": (".npy", "channels: 2\n", PictureFormat(2), ("--rect",)),
 }
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_from_check_to_detect(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Check, train with everything that augmentation has, measure, detect; and a run that was stopped ends alike."""
-    channels, suffix, keys = FORMATS[name]
-    description = draw_channels(tmp_path / "data", channels, suffix, keys)
+    suffix, keys, picture_format, flags = FORMATS[name]
+    description = draw_channels(tmp_path / "data", picture_format.channels, suffix, keys)
     assert main(["data", "check", str(description)]) == 0
-    assert f"pictures are read as {channels} channel" in capsys.readouterr().out
+    assert f"pictures are read as {picture_format}" in capsys.readouterr().out
     everything = ("--degrees", 10, "--mixup", 0.5, "--flipud", 0.5, "--epochs", 2, "--save-seconds", 0.0001)
-    arguments = _arguments(description, tmp_path / "run", 2, *everything, "--multi-scale")
+    arguments = _arguments(description, tmp_path / "run", 2, *everything, *flags)
     drawn = name == "four-channels"  # once is enough
     assert main([*arguments, *([] if drawn else ["--noplots"])]) == 0
     plots = tmp_path / "run" / "exp" / "plots"
@@ -104,11 +110,26 @@ def test_from_check_to_detect(name: str, tmp_path: Path, capsys: pytest.CaptureF
     )
     weights = tmp_path / "run" / "exp" / "weights" / "last.safetensors"
     loaded = load_detector(weights)
-    assert loaded.detector.architecture.channels == channels
-    assert loaded.letterbox.picture_format.bits == 16
+    assert loaded.detector.architecture.channels == picture_format.channels
+    assert loaded.letterbox.picture_format == picture_format
     assert main(_val_arguments(description, tmp_path / "run")) == 0
+    if drawn:
+        _assert_other_commands_know(description, weights, capsys)
     _assert_detects(description, weights, tmp_path / "found", suffix)
     _assert_resumes_to_the_same_bits(arguments, tmp_path)
+
+
+def _assert_other_commands_know(description: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The reference's protocol takes the pictures, `info` shows what they are, `export` refuses them."""
+    folder = weights.parents[2]
+    assert main(_val_arguments(description, folder, "--protocol", "yolov5")) == 0
+    capsys.readouterr()
+    assert main(["info", str(weights)]) == 0
+    assert "pictures: 4 channels of 16 bits" in capsys.readouterr().out
+    assert main(["info", str(weights), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["picture_format"]["channels"] == 4
+    assert main(["export", "--weights", str(weights), "--format", "torchscript"]) == 2
+    assert "8-bit RGB" in capsys.readouterr().err
 
 
 def _assert_detects(description: Path, weights: Path, folder: Path, suffix: str) -> None:

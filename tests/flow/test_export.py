@@ -18,7 +18,7 @@ from tests.export.exported_files import ExportedFiles, pictures
 from vedette.cli.app import main
 from vedette.core.letterbox import LetterboxPolicy
 from vedette.core.nms import NmsSettings
-from vedette.errors import ModelError, UsageError
+from vedette.errors import CheckpointError, ModelError, UsageError
 from vedette.export.differences import FoundBoxes, Tolerance, compare
 from vedette.infer.backends.files import open_file
 from vedette.infer.predictor import Predictor
@@ -28,8 +28,8 @@ SIZES = ((640, 640), (640, 384))
 FORMATS = ("torchscript", "openvino", "onnx")
 
 STATIC = [(name, batch, size) for name in FORMATS for batch in BATCHES for size in SIZES]
-QUICK = [case for case in STATIC if case[0] != "onnx" or case[1:] == (7, (640, 384))]
-"""The exporter of ONNX takes seconds; the other shapes of it are for the long tests."""
+QUICK = [case for case in STATIC if case[1:] == (7, (640, 384)) or case == ("openvino", 1, (640, 640))]
+"""The dynamic files below see all shapes; the other static ones are for the long tests."""
 
 
 def expected_and_found(path: Path, weights: Path, batch: int, size_hw: tuple[int, int]) -> tuple:
@@ -66,7 +66,7 @@ def test_one_dynamic_file_for_every_batch_and_size(name, exports: ExportedFiles)
             np.testing.assert_allclose(found, expected, atol=0.1, rtol=5e-3)
 
 
-@pytest.mark.parametrize("name", ["torchscript", "openvino"])
+@pytest.mark.parametrize("name", ["torchscript", pytest.param("openvino", marks=pytest.mark.long)])
 def test_a_file_may_leave_one_of_both_open(name, exports: ExportedFiles) -> None:
     batches = open_file(exports.path(name, dynamic="batch"), device="cpu").backend
     assert (batches.batch_size, batches.frame_hw) == (None, (96, 128))
@@ -132,13 +132,19 @@ def detect(python: list[str], weights: Path, source: Path, project: Path) -> lis
     return [json.loads(line) for line in lines]
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
     for number, image in enumerate(pictures(3)):
         cv2.imwrite(str(folder / f"{number}.png"), image)
     return folder
+
+
+@pytest.fixture(scope="module")
+def expected(exports: ExportedFiles, source: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """What the checkpoint finds, with torch."""
+    python = [sys.executable, "-m", "vedette"]
+    return detect(python, exports.weights, source, tmp_path_factory.mktemp("expected"))
 
 
 def assert_same_boxes(found: list[dict], expected: list[dict]) -> None:
@@ -160,8 +166,7 @@ def boxes_of(records: list[dict]) -> FoundBoxes:
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
-def test_detect_finds_the_same_boxes_without_torch(name, exports, source, tmp_path) -> None:
-    expected = detect([sys.executable, "-m", "vedette"], exports.weights, source, tmp_path / "with")
+def test_detect_finds_the_same_boxes_without_torch(name, exports, source, expected, tmp_path) -> None:
     python = [sys.executable, "-c", WITHOUT_TORCH]
     found = detect(python, exports.path(name), source, tmp_path / "without")
     assert_same_boxes(found, expected)
@@ -182,7 +187,7 @@ def test_torch_is_named_where_it_is_needed(exports, source) -> None:
 
 
 @pytest.mark.long
-def test_detect_in_an_environment_that_has_no_torch(exports, source, tmp_path) -> None:
+def test_detect_in_an_environment_that_has_no_torch(exports, source, expected, tmp_path) -> None:
     """docs/export.md, word by word; needs a package index or a folder of wheels."""
     folder = tmp_path / "venv"
     venv.create(folder, with_pip=True)
@@ -201,7 +206,6 @@ def test_detect_in_an_environment_that_has_no_torch(exports, source, tmp_path) -
             pytest.skip(f"packages cannot be installed here: {done.stderr.strip()[-200:]}")
     absent = subprocess.run([str(python), "-c", "import torch"], capture_output=True, check=False)
     assert absent.returncode != 0
-    expected = detect([sys.executable, "-m", "vedette"], exports.weights, source, tmp_path / "with")
     for name in ("onnx", "openvino"):
         found = detect([str(python), "-m", "vedette"], exports.path(name), source, tmp_path / name)
         assert_same_boxes(found, expected)
@@ -215,3 +219,47 @@ def test_unsupported_combinations_are_refused_at_export(exports, tmp_path, capsy
     assert not list(tmp_path.iterdir())
     with pytest.raises(UsageError):
         exports.export("torchscript", nms=True)
+
+
+# ---------------------------------------------------------------------------------------------- hostile files
+
+
+def test_code_that_writes_a_file_is_refused_and_would_have_written_it(exports, tmp_path, monkeypatch) -> None:
+    """The control: torch itself opens the changed archive and runs the payload."""
+    import io
+
+    import torch
+
+    from vedette.checkpoint.exported.torchscript import pack_archive, unpack_archive
+
+    monkeypatch.chdir(tmp_path)
+    parts = unpack_archive(exports.path("torchscript").read_bytes())
+    (name,) = (name for name in parts if name.startswith("code/"))
+    payload = b'    torch.save(frames, "canary")\n    x = torch.to'
+    parts[name] = parts[name].replace(b"    x = torch.to", payload, 1)
+    path = tmp_path / "best.torchscript"
+    path.write_bytes(pack_archive(parts))
+    with pytest.raises(CheckpointError, match=r"code that no detector needs \('save'\)"):
+        open_file(path, device="cpu")
+    assert main(["detect", "--weights", str(path), "--source", str(tmp_path)]) == 2
+    assert not Path("canary").exists()
+    with pytest.warns(DeprecationWarning, match="torch.jit"):
+        loaded = torch.jit.load(io.BytesIO(path.read_bytes()))
+    loaded(torch.zeros((1, 96, 128, 3), dtype=torch.uint8))
+    assert Path("canary").exists()
+
+
+def test_weights_in_another_file_are_refused_and_would_have_been_read(exports, tmp_path) -> None:
+    """The control: ONNX Runtime itself reads the other file."""
+    import onnx
+    import onnxruntime
+
+    path = exports.copy("onnx", tmp_path)
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="other.bin", size_threshold=1024)
+    with pytest.raises(CheckpointError, match="takes weights from another file"):
+        open_file(path, device="cpu")
+    onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (tmp_path / "other.bin").unlink()
+    with pytest.raises(Exception, match=r"other\.bin"):
+        onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

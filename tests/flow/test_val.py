@@ -9,7 +9,10 @@ import pytest
 
 from tests.flow.conftest import vedette
 from vedette.checkpoint.deployable import save_detector
+from vedette.config.evaluate import EvaluateConfig
 from vedette.core.letterbox import LetterboxPolicy
+from vedette.core.picture_format import PictureFormat
+from vedette.evaluate.checkpoint import evaluate_checkpoint
 from vedette.model.detector import build_detector
 
 
@@ -55,3 +58,24 @@ def test_a_checkpoint_with_a_flipped_bit_is_refused(rectangles: Path, weights: P
     assert result.returncode == 2
     assert "untrained.safetensors: is damaged" in result.stderr
     assert not (tmp_path / "exp").exists()
+
+
+def test_other_pictures_than_the_detector_was_trained_on(
+    rectangles: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The detector decides on how they are read; the difference is told, as the numbers may suffer from it."""
+    path = tmp_path / "grey.safetensors"
+    save_detector(
+        path,
+        build_detector("tiny", classes=2, channels=1, seed=3),
+        class_names=("red", "blue"),
+        letterbox=LetterboxPolicy(size_hw=(96, 96), picture_format=PictureFormat(1, 16)),
+        metadata={},
+    )
+    config = EvaluateConfig(
+        weights=(str(path),), data=str(rectangles), device="cpu", project=str(tmp_path), plots=False
+    )
+    found = evaluate_checkpoint(config).evaluation
+    assert found.picture_format == PictureFormat(1, 16)
+    assert not found.failed
+    assert "pictures are 8-bit RGB, the weights were trained on 1 channel of 16 bits" in caplog.text

@@ -37,6 +37,18 @@ def test_augment_joins_three_views(model):
     assert decoded.shape[1] > 2 * 378
 
 
+def test_v7_leaves_out_parts_of_two_views():
+    """inference.md, section 4: one of 21 parts of the first view, 16 of the last."""
+    rows = {}
+    for name in ("yolov5n@v4.0", "yolov5n@v7.0"):
+        model = HubModel(build_detector(name, classes=2), ("a", "b")).eval()
+        with torch.no_grad():
+            rows[name] = model(torch.zeros(1, 3, 96, 128), augment=True)[0].shape[1]
+    views = [3 * (12 * 16 + 6 * 8 + 3 * 4), 3 * (12 * 16 + 6 * 8 + 3 * 4), 3 * (12 * 12 + 6 * 6 + 3 * 3)]
+    assert rows["yolov5n@v4.0"] == sum(views)
+    assert rows["yolov5n@v7.0"] == sum(views) - views[0] // 21 - views[2] // 21 * 16
+
+
 def test_final_suppression_can_be_switched(model):
     found = model.nms()(IMAGES)
     assert [rows.shape[1] for rows in found] == [6, 6]

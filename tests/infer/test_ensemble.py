@@ -157,6 +157,24 @@ def test_a_threshold_changes_no_box_and_no_score():
     assert 0 < len(high) < len(low) == 2
 
 
+def test_a_member_has_one_voice_for_an_object():
+    """Whatever the threshold: two boxes of one member around one object do not count as two members."""
+    twice = np.zeros((1, 2, 7), dtype=np.float32)
+    twice[0, :, :4] = (80, 80, 40, 40), (80, 88, 40, 40)  # IoU 0.67
+    twice[0, :, 4] = (0.9, 0.8)
+    twice[0, :, 5] = 1.0
+
+    class Twice(ColourBackend):
+        def run(self, frames):
+            return DecodedOutputs(np.repeat(twice, len(frames), axis=0))
+
+    grey = picture((160, 160))
+    for iou_threshold in (0.3, 0.65, 0.9):
+        members = member(Twice()), member(name="b.pt")
+        (found,) = ensemble(*members, rule="wbf", iou_threshold=iou_threshold).predict([grey])
+        np.testing.assert_allclose(found.scores, [0.45], atol=1e-6)
+
+
 def test_fused_boxes_are_suppressed_across_classes_if_asked_for():
     both = np.zeros((1, 2, 7), dtype=np.float32)
     both[0, :, :4] = (80, 80, 40, 40)
@@ -283,7 +301,7 @@ def test_what_it_says_of_itself():
     )
     backend.warm_up((64, 64), 2)
     predictor = Predictor(backend, POLICY, NAMES)
-    with pytest.raises(ModelError, match="boxes come from 3 detectors, not from one cell of one network"):
+    with pytest.raises(ModelError, match="boxes come from 3 detectors by nms, not from one cell of one network"):
         predictor.predict([IMAGE], features="cell")
 
 

@@ -5,6 +5,7 @@ from vedette.checkpoint.deployable import save_detector
 from vedette.core.letterbox import LetterboxPolicy
 from vedette.errors import CheckpointError, ModelError, UsageError
 from vedette.infer.load import load
+from vedette.infer.tiling import TiledPredictor
 from vedette.model.detector import build_detector
 
 
@@ -47,6 +48,27 @@ def test_every_setting_arrives(weights):
     assert len(found) <= 7
 
 
+def test_views_files_and_tiles_arrive(weights):
+    predictor = load(
+        [weights, str(weights)],
+        device="cpu",
+        augment=True,
+        ensemble="wbf",
+        ensemble_weights=[1, 2],
+        tile=(64, 96),
+        overlap=0.4,
+        tile_whole=False,
+        conf_threshold=0.001,
+    )
+    assert isinstance(predictor, TiledPredictor)
+    assert predictor.to_dict() == {"tile_hw": [64, 96], "overlap": 0.4, "whole": False}
+    assert predictor.backend.combines == "2 detectors by wbf, three views of a picture each"
+    assert predictor.nms.conf_threshold == 0.001
+    (found,) = predictor.predict([np.zeros((150, 200, 3), np.uint8)])
+    assert found.size_hw == (150, 200)
+    assert load(weights, device="cpu", tile=64).tile_hw == (64, 64)
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "text"),
     [
@@ -54,6 +76,8 @@ def test_every_setting_arrives(weights):
         ({"classes": [2]}, UsageError, "there is no class 2"),
         ({"conf_threshold": 1.5}, ModelError, "not between 0 and 1"),
         ({"device": "cuda:99"}, UsageError, "no such device"),
+        ({"tile": 8}, ModelError, "at least 32 pixels"),
+        ({"ensemble_weights": [1]}, UsageError, "one file is no ensemble"),
     ],
 )
 def test_mistakes_are_named(weights, settings, error, text):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from tests.infer.colour_backend import NAMES, ColourBackend, colour_predictor, picture
+from tests.infer.colour_backend import COLOURS, NAMES, ColourBackend, colour_predictor, picture
 from tests.infer.video.clips import VARIABLE_MS, cut, noise, write_clip
 from vedette.checkpoint.deployable import save_detector
 from vedette.config.detect import DetectConfig
@@ -288,6 +288,27 @@ def test_a_result_that_cannot_be_written_ends_the_run(tmp_path, pictures):
     with pytest.raises(WriteError, match=r"b\.png") as caught:
         detect(config(str(pictures), tmp_path, exist_ok=True), predictor=colour_predictor())
     assert caught.value.exit_code == 3
+
+
+def test_tiles_take_pictures_that_are_too_large_without(tmp_path):
+    image = np.full((7080, 7080, 3), 128, dtype=np.uint8)
+    image[6900:7000, 6000:6200] = COLOURS[0]
+    Pillow.fromarray(image).save(tmp_path / "large.jpg")
+
+    predictor = Predictor(ColourBackend(), LetterboxPolicy(size_hw=(160, 160)), NAMES)
+    refused = detect(
+        config(str(tmp_path / "large.jpg"), tmp_path, nosave=True, save_json=True), predictor=predictor
+    )
+    assert records(refused.folder)["large.jpg"]["error_kind"] == "too-large"
+    tiled = config(
+        str(tmp_path / "large.jpg"), tmp_path, nosave=True, save_json=True, tile=4096, batch_size=3
+    )
+    summary = detect(tiled, predictor=predictor)
+    (box,) = records(summary.folder)["large.jpg"]["detections"]
+    # A pixel of the frame is 26 of the tile.
+    np.testing.assert_allclose(box["box_xyxy"], (6000, 6900, 6200, 7000), atol=26)
+    assert {shape[0] for shape in predictor.backend.shapes} == {3, 2}
+    assert DetectConfig.load(summary.folder / "detect.yaml") == tiled
 
 
 def test_threads_are_as_before_afterwards(tmp_path, pictures):

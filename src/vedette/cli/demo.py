@@ -20,7 +20,7 @@ from vedette.config.train import TrainConfig
 
 if TYPE_CHECKING:
     from vedette.evaluate.checkpoint import CheckpointEvaluation
-    from vedette.infer.run import DetectSummary
+    from vedette.infer.tally import DetectSummary
     from vedette.train.run import TrainResult
 
 _SHOWN_PICTURES = 12

@@ -32,8 +32,8 @@ class ExportConfig(Config):
     weights: str = Field("", description="Checkpoint to export, or the name of shipped weights")
     formats: Annotated[tuple[str, ...], BeforeValidator(as_words), Field(min_length=1)] = Field(
         ("onnx",),
-        description="Formats: onnx, openvino, torchscript, torch-export, aotinductor, ncnn, coreml, litert, executorch; "
-        "several at once",
+        description="Formats, several at once: onnx, openvino, torchscript, torch-export, aotinductor, ncnn, coreml, "
+        "litert, executorch",
         json_schema_extra=_flags("--format", "--include", "--formats"),
     )
     image_size: SizeHWField | None = Field(

@@ -89,7 +89,7 @@ class Hyperparameters(Config):
     hsv_s: Fraction = 0.7
     """Saturation jitter, as a fraction."""
     hsv_v: Fraction = 0.4
-    """Brightness jitter, as a fraction."""
+    """Brightness jitter, as a fraction; of pictures without colours that of all channels."""
     degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
     """Rotation, plus or minus degrees."""
     translate: Fraction = 0.1

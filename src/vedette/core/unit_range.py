@@ -20,10 +20,17 @@ def unit_range(images: torch.Tensor, picture_format: PictureFormat, device: torc
         picture_format: what the samples mean.
         device: where the result is.
     """
-    if images.dtype == torch.uint16 and device.type == "mps":
-        images = images.to(torch.int32)  # no 16-bit samples there
-    values = images.to(device, non_blocking=True).float()
+    if images.dtype == torch.uint16 and device.type != "cpu":
+        # Not every device knows unsigned 16-bit numbers; the same bits travel as signed ones.
+        values = from_signed(images.view(torch.int16).to(device, non_blocking=True))
+    else:
+        values = images.to(device, non_blocking=True).float()
     low, high = picture_format.value_range
     if picture_format.takes_all_values:
         return values.div_(high)
     return values.sub_(low).div_(high - low).clamp_(0, 1)
+
+
+def from_signed(samples: torch.Tensor) -> torch.Tensor:
+    """The float32 values of unsigned 16-bit samples whose bits are in an int16 tensor."""
+    return samples.to(torch.int32).bitwise_and_(0xFFFF).float()

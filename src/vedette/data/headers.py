@@ -27,6 +27,8 @@ def sniff_format(start: bytes) -> str | None:
         b"BM": "bmp",
         b"II*\x00": "tiff",
         b"MM\x00*": "tiff",
+        b"II+\x00": "bigtiff",
+        b"MM\x00+": "bigtiff",
         b"GIF8": "gif",
         b"\x00\x00\x00\x0cjP": "jpeg2000",
         b"\xff\x4f\xff\x51": "jpeg2000",

@@ -71,7 +71,9 @@ def tiff_stored(stream: BinaryIO, where: object) -> StoredSamples | None:
     pages = read_pages(stream, where)
     first = pages[0]
     if not all(page.plain for page in pages):
-        if len(pages) == 1 and first.channels <= 4 and first.bits in (1, 2, 4, 8, 16):
+        # Pillow would cut off the low byte of 16-bit colours.
+        depths = (1, 2, 4, 8, 16) if first.channels == 1 else (8,)
+        if len(pages) == 1 and first.channels <= 4 and first.bits in depths:
             return None
         raise ImageError(
             f"{first.channels} channels of {first.bits or 'different'} bits, of a kind that is not read",

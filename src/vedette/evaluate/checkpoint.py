@@ -53,6 +53,12 @@ def evaluate_checkpoint(config: EvaluateConfig, *, progress: Progress | None = N
         _log.warning("--dnn: the file of the weights says what runs it; OpenCV's network reader is not used")
     description = load_description(config.data)
     index = load_index(description, config.split, on_bad_label=config.on_bad_label)
+    if index.picture_format != predictor.picture_format:
+        _log.warning(
+            "the data set says that its pictures are %s, the weights were trained on %s: they are read as that",
+            index.picture_format,
+            predictor.picture_format,
+        )
     folder = create_run_folder(config.project, config.name, config.exist_ok)
     with cpu_threads(config.threads):
         evaluation = _measured(predictor, index, config, progress)

@@ -34,6 +34,7 @@ _MIN_ASPECT = 1.2
 _CUT_ASPECT = 4 / 3
 _ENLARGED_PART = 0.6
 _MAX_DETECTIONS = 100
+_ENOUGH = 20
 _THRESHOLDS = (0.25, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4, 0.0)
 _DRAWN_HW = (240, 320)
 
@@ -72,7 +73,8 @@ def golden_pictures(pictures: Sequence[Image], predictor: Predictor, contract: E
     would prove nothing. Suppression that is built in stays as it is.
 
     Args:
-        pictures: of :func:`candidates`; those with detections go first, and one of both sizes is always among them.
+        pictures: of :func:`candidates`; those with more detections go first, and one of both sizes is always
+            among them.
         predictor: PyTorch, float32.
         contract: of the file, without golden pictures.
     """
@@ -84,7 +86,9 @@ def golden_pictures(pictures: Sequence[Image], predictor: Predictor, contract: E
         seen = [(picture, finder.predict([picture])[0]) for picture in pictures]
         if any(len(found) for _, found in seen):
             break
-    large, small = (sorted(half, key=lambda pair: not len(pair[1])) for half in (seen[::2], seen[1::2]))
+    large, small = (
+        sorted(half, key=lambda pair: -min(len(pair[1]), _ENOUGH)) for half in (seen[::2], seen[1::2])
+    )
     chosen = [*large[:1], *small[:1], *large[1:], *small[1:]][:COUNT]
     golden = tuple(_golden(picture, found, contract) for picture, found in chosen)
     return Golden(settings, contract.fingerprint(), golden)
