@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from tests.export import small
+from vedette.checkpoint.deployable import save_detector
+from vedette.config.export import ExportConfig
 from vedette.errors import CheckpointError, UsageError
 from vedette.export.formats import check_features, find_format
+from vedette.export.run import export as run_export
+from vedette.infer.backends.coreml import read_coreml
 from vedette.infer.backends.files import open_file
 from vedette.infer.backends.pytorch import TorchBackend
 
@@ -73,8 +77,6 @@ def test_half_precision_takes_half_the_space(package, detector, tmp_path):
 def test_the_input_is_a_picture_and_the_contract_is_in_the_metadata(package, detector):
     import coremltools
 
-    from vedette.infer.backends.coreml import read_coreml
-
     description = coremltools.models.MLModel(str(package), skip_model_load=True).get_spec().description
     assert description.input[0].type.WhichOneof("Type") == "imageType"
     contract, files = read_coreml(package)
@@ -96,6 +98,27 @@ def test_elsewhere_than_on_a_mac_it_says_so(package):
         open_file(package)
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="Core ML runs here")
+def test_elsewhere_the_file_is_written_and_the_report_says_that_it_is_not_verified(detector, tmp_path):
+    weights = tmp_path / "small.safetensors"
+    save_detector(
+        weights,
+        detector,
+        class_names=small.NAMES,
+        letterbox=small.letterbox(detector, (64, 64)),
+        metadata={},
+    )
+    report = run_export(ExportConfig(weights=str(weights), formats=("coreml",)))
+    (result,) = report.formats
+    assert report.exit_code == 0
+    assert result.verification is None
+    assert (
+        result.unverified == "its runtime is for macOS only; verify it there: vedette verify small.mlpackage"
+    )
+    contract, _ = read_coreml(result.path)
+    assert contract.golden is not None, "what to verify by travels with the file"
+
+
 @pytest.mark.skipif(sys.platform != "darwin", reason="Core ML runs on a Mac only")
 def test_core_ml_gives_what_pytorch_gives(package, detector):
     backend = open_file(package, device="cpu").backend
@@ -113,8 +136,6 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", sorted(CHANGES))
 def test_foreign_and_damaged_packages_are_refused(package, tmp_path, name):
-    from vedette.infer.backends.coreml import read_coreml
-
     copy = tmp_path / "changed.mlpackage"
     shutil.copytree(package, copy)
     read_coreml(copy)  # the negative control: unchanged, it is accepted

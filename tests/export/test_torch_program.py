@@ -140,12 +140,14 @@ def test_what_they_cannot_do_is_refused_with_the_reason(name):
             check_features(find_format(name), (feature,))
 
 
-def test_a_network_cannot_be_compiled_without_a_compiler(detector, monkeypatch, tmp_path):
+def test_a_network_cannot_be_compiled_without_a_compiler(detector, tmp_path):
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", (str(tmp_path / "no compiler"),))
     path = tmp_path / "small.aoti.pt2"
-    with pytest.raises(ModelError, match="install a C\\+\\+ compiler"):
+    with (
+        config.patch({"cpp.cxx": (str(tmp_path / "no compiler"),)}),
+        pytest.raises(ModelError, match="install a C\\+\\+ compiler"),
+    ):
         find_format("aotinductor").writer()(small.job("aotinductor", detector), path)
     assert not path.exists()
 

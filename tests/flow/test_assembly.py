@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,14 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.evaluate.coco_twin import evaluate_by_pycocotools
 from tests.flow.colour_network import NAMES, save_colour_network
-from tests.flow.conftest import vedette
 from vedette.checkpoint.deployable import load_detector, save_detector
 from vedette.cli.app import main
+from vedette.cli.flags import parse_arguments, validate
+from vedette.config.detect import DetectConfig
+from vedette.config.evaluate import EvaluateConfig
 from vedette.core.letterbox import LetterboxPolicy
 from vedette.data.description import load_description
 from vedette.data.index import load_index
@@ -233,14 +238,38 @@ def test_a_size_that_is_given_settles_it() -> None:
     assert val(*both, "--img-size", "192", "320")["protocol"]["size_hw"] == [192, 320]
 
 
-def test_an_exported_file_of_one_size_has_no_views(place: Path, exports: Any) -> None:
-    """The command as a user runs it: one line and the exit code."""
-    result = vedette(
-        "detect", "data/images", "--weights", exports.path("torchscript"), "--augment", "--device", "cpu", cwd=place
-    )  # fmt: skip
-    assert result.returncode == 2
-    assert "--augment: the network takes frames of 96x128 only" in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+def test_an_exported_file_of_one_size_has_no_views(exports: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        run("detect", "--weights", str(exports.path("torchscript")), "--augment", "--project", "refused") == 2
+    )
+    said = capsys.readouterr().err.strip()
+    assert "--augment: the network takes frames of 96x128 only" in said
+    assert len(said.splitlines()) == 1
+    assert not Path("refused").exists()
+
+
+GUIDES = [(REPOSITORY / "docs" / name).read_text("utf-8") for name in ("tiling.md", "ensembles.md")]
+COMMANDS = [line for guide in GUIDES for line in re.findall(r"^vedette .*$", guide, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_of_the_guides_are_understood(line: str) -> None:
+    _, command, *arguments = shlex.split(line)
+    cls = {"detect": DetectConfig, "val": EvaluateConfig}[command]
+    given = parse_arguments(command, "", [cls], arguments)
+    assert given is not None
+    settings: Any = validate(command, cls, given[cls])
+    assert settings.augment or settings.tile or len(settings.weights) > 1
+
+
+def test_programs_of_the_guides_run(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(place / "best.safetensors", "best.safetensors")
+    shutil.copy(place / "data" / "images" / "0.png", "street.jpg")
+    programs = [code for guide in GUIDES for code in re.findall(r"```python\n(.*?)```", guide, re.DOTALL)]
+    assert len(programs) == 1
+    for program in programs:
+        exec(program, {})
 
 
 def test_help_names_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ import torch
 import yaml
 from PIL import Image as Pillow
 
+import vedette
 from tests.checkpoint.legacy.bytewise import write_release
 from tests.checkpoint.legacy.published import settings_of
 from tests.conftest import REPOSITORY
@@ -124,6 +125,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Any:
         "results": model([one, one], size=128),
         "fails": _fails,
         "same_weights": _same_weights,
+        "vedette": vedette,
         "np": np,
         "torch": torch,
         "Path": Path,

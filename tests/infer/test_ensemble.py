@@ -301,7 +301,9 @@ def test_what_it_says_of_itself():
     )
     backend.warm_up((64, 64), 2)
     predictor = Predictor(backend, POLICY, NAMES)
-    with pytest.raises(ModelError, match="boxes come from 3 detectors by nms, not from one cell of one network"):
+    with pytest.raises(
+        ModelError, match="boxes come from 3 detectors by nms, not from one cell of one network"
+    ):
         predictor.predict([IMAGE], features="cell")
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from vedette.core.display import display
 from vedette.core.printable import printable
 from vedette.core.types import FloatArray, Image
-from vedette.errors import ModelError, WriteError
-from vedette.infer.backends import InspectableBackend
+from vedette.errors import WriteError
+from vedette.infer.backends import inspectable
 from vedette.infer.draw import DrawStyle, draw_detections
 from vedette.infer.stream import PictureResult
 from vedette.infer.writers import ResultNames, Write, writing
@@ -91,13 +91,8 @@ def feature_writer(folder: Path, predictor: Predictor) -> Iterator[Write]:
 
     The network runs again for them. Raises WriteError; ModelError: the network does not show its inside.
     """
-    if not isinstance(predictor.backend, InspectableBackend):
-        raise ModelError(
-            "what runs this network shows its detections only",
-            where="--visualize",
-            fix="use the checkpoint itself, not a file exported from it",
-        )
-    layers = range(max(predictor.backend.level_inputs) + 1)
+    backend = inspectable(predictor.backend, "--visualize")
+    layers = range(max(backend.level_inputs) + 1)
     names = ResultNames()
 
     def write(result: PictureResult) -> None:

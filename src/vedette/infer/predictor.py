@@ -24,11 +24,10 @@ from vedette.core.types import BoolArray, Detections, FloatArray, Image
 from vedette.errors import ModelError, UsageError
 from vedette.infer.backends import (
     Backend,
-    CombiningBackend,
     Frames,
-    InspectableBackend,
     Inspection,
     Outputs,
+    inspectable,
 )
 from vedette.infer.backends.files import open_file
 from vedette.infer.frame_fit import fit_to_backend
@@ -225,7 +224,7 @@ class Predictor:
                 its inside.
         """
         pictures = [self.prepare(image) for image in images]
-        backend = self._inspectable()
+        backend = inspectable(self.backend, "features")
         maps: dict[int | str, dict[int, FloatArray]] = {layer: {} for layer in layers}
         for positions in _by_frame_size(pictures):
             frames = np.stack([pictures[position].frame for position in positions])
@@ -281,23 +280,8 @@ class Predictor:
         filled = np.concatenate((frames, np.repeat(frames[-1:], missing, axis=0))) if missing else frames
         return [self.backend.run(filled[first : first + size]) for first in range(0, len(filled), size)]
 
-    def _inspectable(self) -> InspectableBackend:
-        if isinstance(self.backend, CombiningBackend):
-            raise ModelError(
-                f"boxes come from {self.backend.combines}, not from one cell of one network",
-                where="features",
-                fix="ask one checkpoint by itself, without --augment",
-            )
-        if not isinstance(self.backend, InspectableBackend):
-            raise ModelError(
-                "what runs this network shows its detections only",
-                where="features",
-                fix="load the checkpoint itself, not a file exported from it",
-            )
-        return self.backend
-
     def _feature_request(self, kind: FeatureKind, layer: int | str | None) -> FeatureRequest:
-        backend = self._inspectable()
+        backend = inspectable(self.backend, "features")
         if self.nms.merge:
             raise UsageError(
                 "merged boxes come from no one cell",
@@ -318,7 +302,7 @@ class Predictor:
         if request is None:
             parts = self.run_in_parts(frames)
         else:
-            inspection = self._inspectable().inspect(frames, request.layers)
+            inspection = inspectable(self.backend, "features").inspect(frames, request.layers)
             parts = [DecodedOutputs(inspection.predictions.cpu().numpy())]
         inference = _milliseconds_since(started) / len(group)
         started = time.perf_counter()

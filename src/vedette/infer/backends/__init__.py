@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vedette.core.nms import NmsSettings, Suppressed
 from vedette.core.types import FloatArray, SizeHW
+from vedette.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -145,3 +146,20 @@ class CombiningBackend(Backend, Protocol):
     def combines(self) -> str:
         """What it puts together, in words: "three views of a picture"."""
         ...
+
+
+def inspectable(backend: Backend, where: str) -> InspectableBackend:
+    """The backend, if it can show its inside; ``where`` is who asks. Raises ModelError."""
+    if isinstance(backend, CombiningBackend):
+        raise ModelError(
+            f"boxes come from {backend.combines}, not from one cell of one network",
+            where=where,
+            fix="ask one checkpoint by itself, without --augment",
+        )
+    if not isinstance(backend, InspectableBackend):
+        raise ModelError(
+            "what runs this network shows its detections only",
+            where=where,
+            fix="load the checkpoint itself, not a file exported from it",
+        )
+    return backend
