@@ -53,7 +53,9 @@ def test_bf16_and_a_fixed_shape(detector, tmp_path):
 
 def test_no_trace_of_the_machine_is_in_the_file(program):
     with zipfile.ZipFile(program) as archive:
-        graph = archive.read(next(name for name in archive.namelist() if name.endswith("models/model.json")))
+        graphs = [archive.read(name) for name in archive.namelist() if name.endswith(".json")]
+    graph = max(graphs, key=len)
+    assert b"conv2d" in graph
     assert b"stack_trace" not in graph
     assert b".py" not in graph
 
@@ -86,6 +88,9 @@ class Bomb:
 
 def test_a_hostile_program_is_refused_without_running_it(program, tmp_path):
     """The same file is opened by torch as the negative control, and goes off there."""
+    with zipfile.ZipFile(program) as archive:
+        if not any(name.endswith("model_constants_config.json") for name in archive.namelist()):
+            pytest.skip("this version of torch has another layout of archives")
     mark = tmp_path / "gone-off"
     hostile = tmp_path / "hostile.pt2"
     with zipfile.ZipFile(program) as source, zipfile.ZipFile(hostile, "w") as target:

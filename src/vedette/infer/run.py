@@ -249,8 +249,9 @@ class _Report:
         """Go through all results; True if Ctrl-C ended the reading of streams, which has no other end."""
         try:
             for number, result in enumerate(results, start=1):
-                self._write(result)
+                # Counted first: what is in the files when Ctrl-C comes is in the summary, too.
                 self._tally.add(result)
+                self._write(result)
                 if self._progress is not None:
                     self._progress(result, number, self._count)
                 if self._show is not None and not self._show(result):
