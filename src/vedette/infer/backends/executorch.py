@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from vedette.checkpoint.exported.executorch import read_executorch
 from vedette.core.device import Precision
-from vedette.errors import CheckpointError, MissingExtraError, ModelError, UsageError
+from vedette.errors import CheckpointError, MissingExtraError, ModelError
 from vedette.infer.backends.exported import Call, ExportedBackend
-from vedette.infer.backends.precision import same_as_file
+from vedette.infer.backends.precision import only_cpu, same_as_file
 
 _METHOD = "forward"
 
@@ -30,10 +30,7 @@ def open_executorch(path: Path, *, device: str = "", precision: Precision = "flo
     """
     exported = read_executorch(path)
     same_as_file(precision, exported.contract)
-    if device.strip().lower() not in ("", "cpu"):
-        raise UsageError(
-            "ExecuTorch runs on the CPU here", where=f"device '{device:.40}'", fix="leave it out"
-        )
+    only_cpu("ExecuTorch", device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch, about how the package uses it
         try:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from vedette.checkpoint.exported.litert import read_litert
 from vedette.core.device import Precision, thread_count
-from vedette.errors import CheckpointError, MissingExtraError, ModelError, UsageError
+from vedette.errors import CheckpointError, MissingExtraError, ModelError
 from vedette.infer.backends.exported import Call, ExportedBackend
-from vedette.infer.backends.precision import same_as_file
+from vedette.infer.backends.precision import only_cpu, same_as_file
 
 
 def open_litert(
@@ -35,8 +35,7 @@ def open_litert(
     """
     exported = read_litert(path)
     same_as_file(precision, exported.contract)
-    if device.strip().lower() not in ("", "cpu"):
-        raise UsageError("LiteRT runs on the CPU here", where=f"device '{device:.40}'", fix="leave it out")
+    only_cpu("LiteRT", device)
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from vedette.checkpoint.exported import ExportedFile
 from vedette.checkpoint.exported.ncnn import GRAPH_FILE, WEIGHTS_FILE, read_ncnn
 from vedette.core.device import Precision, thread_count
-from vedette.errors import CheckpointError, MissingExtraError, ModelError, UsageError
+from vedette.errors import CheckpointError, MissingExtraError, ModelError
 from vedette.infer.backends.exported import Call, ExportedBackend
-from vedette.infer.backends.precision import same_as_file
+from vedette.infer.backends.precision import only_cpu, same_as_file
 
 
 def open_ncnn(
@@ -36,8 +36,7 @@ def open_ncnn(
     """
     exported = read_ncnn(path)
     same_as_file(precision, exported.contract)
-    if device.strip().lower() not in ("", "cpu"):
-        raise UsageError("ncnn runs on the CPU here", where=f"device '{device:.40}'", fix="leave it out")
+    only_cpu("ncnn", device)
     try:
         import ncnn
     except ImportError:

@@ -1,4 +1,4 @@
-"""The number format of a file that was written in one: it can be asked for, not changed."""
+"""What can be asked of an exported file but not changed: its number format, and the CPU for some runtimes."""
 
 from __future__ import annotations
 
@@ -18,4 +18,12 @@ def same_as_file(precision: Precision, contract: ExportContract) -> None:
             f"the file was exported as {contract.precision}",
             where=f"precision '{precision:.40}'",
             fix=f"leave it out, or export with --precision {precision:.40}",
+        )
+
+
+def only_cpu(runtime: str, device: str) -> None:
+    """Refuse a device that is not the CPU, for a runtime that vedette runs there only. Raises UsageError."""
+    if device.strip().lower() not in ("", "cpu"):
+        raise UsageError(
+            f"{runtime} runs on the CPU here", where=f"device '{device:.40}'", fix="leave it out"
         )
