@@ -6,13 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vedette.core.decode import HeadGeometry, cells_above, decode_chosen, logit_threshold
+from vedette.core.decode import ChosenCells, HeadGeometry, cells_above, decode_chosen, logit_threshold
 from vedette.core.nms import NmsSettings, suppress
 from vedette.model.head import Detect
 
 ANCHORS = [[(10, 13), (16, 30), (33, 23)], [(30, 61), (62, 45), (59, 119)]]
 STRIDES = (8, 16)
 CLASSES = 3
+ONE_CELL = HeadGeometry((8,), np.ones((1, 1, 2), np.float32), CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_all_cells_are_those_of_the_head(head, geometry):
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(0, 1000), st.sampled_from([0.0, 1e-6, 0.001, 0.25, 0.5, 0.999999, 1.0]))
+@given(st.integers(0, 100_000), st.sampled_from([0.0, 1e-6, 0.001, 0.25, 0.5, 0.999999, 1.0]))
 def test_no_cell_above_the_threshold_is_missed(seed, conf_threshold):
     head = Detect(CLASSES, ANCHORS, STRIDES, (4, 4), anchor_grid=False)
     geometry = HeadGeometry(head.strides, head.anchors_px().numpy(), head.classes)
@@ -63,6 +64,34 @@ def test_no_cell_above_the_threshold_is_missed(seed, conf_threshold):
         result = suppress(few_rows.rows, chosen, few_rows.numbers)
         np.testing.assert_array_equal(result.detections, expected.detections)
         np.testing.assert_array_equal(result.rows, expected.rows)
+
+
+THRESHOLDS = [1e-6, 0.001, 0.01, 0.1, 0.25, 0.3, 0.5, 0.500001, 0.6, 0.9, 0.99, 0.999, 0.999999, 0.9999999]
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("conf_threshold", THRESHOLDS)
+def test_the_raw_threshold_is_a_lower_bound_in_every_precision(precision, conf_threshold):
+    """Values on both sides of the threshold, through the same two comparisons as in use."""
+    logit = np.log(conf_threshold / (1 - conf_threshold))
+    around = torch.linspace(logit - 0.5, logit + 0.5, 20_001, dtype=torch.float64).to(precision)
+    (decoded,) = decode_chosen([ChosenCells(logits_of(around), places(len(around)), (1, 1))], ONE_CELL, 1)
+    above = decoded.rows[:, 4] > np.float32(conf_threshold)
+    raw = logit_threshold(conf_threshold)
+    assert not (above & (around <= raw).numpy()).any()
+    if precision is not torch.bfloat16:  # NumPy has no such type
+        assert not (above & (around.numpy() <= raw)).any()
+
+
+def logits_of(objectness):
+    logits = np.zeros((len(objectness), 5 + CLASSES), np.float32)
+    logits[:, 4] = objectness.float().numpy()
+    return logits
+
+
+def places(count):
+    nothing = np.zeros(count, np.int64)
+    return nothing, nothing, nothing, nothing
 
 
 def test_pictures_of_a_batch_do_not_mix(geometry):

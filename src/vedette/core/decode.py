@@ -20,8 +20,11 @@ from vedette.core.types import FloatArray, IntArray
 BOX_VALUES = 5
 """tx, ty, tw, th and objectness come before the classes."""
 
-_MARGIN = 1e-3
-"""Cells this close below the threshold are decoded too: a sigmoid is rounded, and the exact rule comes after it."""
+_SIGMOID_ROUNDING = 1e-6
+"""Relative. A float32 sigmoid is off by a few units of 6e-8; near a score of 1 that is a lot in the raw value."""
+
+_THRESHOLD_ROUNDING = 1 / 256
+"""Relative. A raw threshold is rounded to the precision of the values it is compared with; bf16 has 8 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,17 @@ class ChosenCells:
 
 
 def logit_threshold(conf_threshold: float) -> float:
-    """The raw objectness below which no cell can have a score above ``conf_threshold``."""
+    """The raw objectness up to which no cell, of any precision, can have a score above ``conf_threshold``.
+
+    It is a bound from below, and some cells above it fail the exact rule, which comes after decoding.
+    """
     if conf_threshold <= 0:
         return -math.inf
     if conf_threshold >= 1:
         return math.inf
-    return math.log(conf_threshold / (1.0 - conf_threshold)) - _MARGIN
+    score = conf_threshold * (1.0 - _SIGMOID_ROUNDING)
+    logit = math.log(score / (1.0 - score))
+    return logit - abs(logit) * _THRESHOLD_ROUNDING
 
 
 def cells_above(level: NDArray[Any], threshold: float) -> ChosenCells:
