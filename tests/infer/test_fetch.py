@@ -12,6 +12,8 @@ from vedette.errors import ImageError
 from vedette.infer.fetch import fetch, media_type
 from vedette.infer.sources import open_source
 
+MOST = 1_000_000
+
 
 def png():
     data = io.BytesIO()
@@ -29,6 +31,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif path == "/away.png":
             self.send_response(302)
             self.send_header("Location", "file:///etc/hostname")
+            self.end_headers()
+        elif path == "/ftp.png":
+            self.send_response(302)
+            self.send_header("Location", "ftp://127.0.0.1:1/a.png")
             self.end_headers()
         elif path == "/missing.png":
             self.send_error(404)
@@ -68,7 +74,7 @@ def server():
 
 @pytest.mark.parametrize("path", ["/a.png", "/moved.png", "/a.png?token=1"])
 def test_pictures_are_fetched(server, path):
-    assert fetch(server + path) == png()
+    assert fetch(server + path, MOST) == png()
     (item,) = open_source(server + path).items
     assert item.load().shape == (4, 6, 3)
 
@@ -84,26 +90,31 @@ def test_the_server_says_what_it_has(server):
 
 def test_more_bytes_than_a_picture_may_have(server):
     with pytest.raises(ImageError, match="more than 1000000 bytes") as caught:
-        fetch(server + "/endless.png", ImageLimits(max_bytes=1_000_000))
+        fetch(server + "/endless.png", 1_000_000)
     assert caught.value.kind == "too-large"
 
 
 def test_a_server_that_drips(server):
     with pytest.raises(ImageError, match=r"not there after 0\.2 s"):
-        fetch(server + "/slow.png", seconds=0.2)
+        fetch(server + "/slow.png", MOST, seconds=0.2)
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"), [("/missing.png", "the server answers 404"), ("/away.png", "the server answers 302")]
+    ("path", "reason"),
+    [
+        ("/missing.png", "the server answers 404"),
+        ("/away.png", "the server answers 302"),
+        ("/ftp.png", "unknown url type: ftp"),
+    ],
 )
 def test_answers_that_are_no_picture(server, path, reason):
     with pytest.raises(ImageError, match=reason):
-        fetch(server + path)
+        fetch(server + path, MOST)
 
 
 def test_no_answer_and_no_password_in_the_message():
     with pytest.raises(ImageError) as caught:
-        fetch("http://127.0.0.1:1/a.png?token=geheim")
+        fetch("http://127.0.0.1:1/a.png?token=geheim", MOST)
     assert "cannot be fetched" in str(caught.value)
     assert "token=***" in str(caught.value)
     assert "geheim" not in str(caught.value)

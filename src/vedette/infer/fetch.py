@@ -8,7 +8,6 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from vedette.data.images import ImageLimits
 from vedette.errors import ImageError
 from vedette.infer.addresses import shown
 
@@ -22,14 +21,13 @@ _HEADERS = {"User-Agent": "vedette", "Accept": "*/*"}
 _FAILURES = (urllib.error.URLError, http.client.HTTPException, OSError, ValueError)
 
 
-def fetch(address: str, limits: ImageLimits | None = None, *, seconds: float = TOTAL_SECONDS) -> bytes:
+def fetch(address: str, most_bytes: int, *, seconds: float = TOTAL_SECONDS) -> bytes:
     """The bytes behind an address; redirections are followed to http and https only.
 
     Raises:
-        ImageError: no answer, an error as the answer, more bytes than ``limits.max_bytes``, or a longer wait than
+        ImageError: no answer, an error as the answer, more bytes than ``most_bytes``, or a longer wait than
             ``seconds``.
     """
-    limits = limits or ImageLimits()
     deadline = time.monotonic() + seconds
     parts, length = list[bytes](), 0
     try:
@@ -37,10 +35,8 @@ def fetch(address: str, limits: ImageLimits | None = None, *, seconds: float = T
             while part := reply.read1(_PART_BYTES):
                 parts.append(part)
                 length += len(part)
-                if length > limits.max_bytes:
-                    raise ImageError(
-                        f"more than {limits.max_bytes} bytes", where=shown(address), kind="too-large"
-                    )
+                if length > most_bytes:
+                    raise ImageError(f"more than {most_bytes} bytes", where=shown(address), kind="too-large")
                 if time.monotonic() > deadline:
                     raise ImageError(f"not there after {seconds:g} s", where=shown(address))
     except _FAILURES as error:
@@ -59,7 +55,23 @@ def media_type(address: str) -> str:
 
 def _opened(address: str, seconds: float) -> Any:
     request = urllib.request.Request(address, headers=_HEADERS)
-    return urllib.request.urlopen(request, timeout=seconds)
+    return _opener().open(request, timeout=seconds)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Python's own, without ftp, files and data in the address, to which an answer could lead."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.UnknownHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+    ):
+        opener.add_handler(handler())
+    return opener
 
 
 def _reason(error: Exception) -> str:

@@ -70,7 +70,7 @@ class SourceItem:
     def load(self, limits: ImageLimits | None = None, picture_format: PictureFormat = RGB8) -> Image:
         """Read the picture, upright, RGB uint8 [H, W, 3] or of another picture format. Raises ImageError."""
         if self.address:
-            raw = fetch(self.address, limits)
+            raw = fetch(self.address, (limits or ImageLimits()).file_bytes(picture_format))
             return decode_image(raw, where=self.path, limits=limits, picture_format=picture_format)
         if self.file.exists() and not self.file.is_file():  # opening a pipe would wait for ever
             raise ImageError("is no regular file", where=self.file, kind="unreadable")
