@@ -362,7 +362,10 @@ def _check_size(size_hw: SizeHW | None, where: object, limits: ImageLimits) -> N
     height, width = size_hw
     if height * width > limits.max_pixels:
         raise ImageError(
-            f"{width} x {height} pixels, more than {limits.max_pixels} in all", where=where, kind="too-large"
+            f"{width} x {height} pixels, more than {limits.max_pixels} in all",
+            where=where,
+            fix="scale or cut it; `vedette detect --tile` reads up to 500 megapixels",
+            kind="too-large",
         )
     if max(size_hw) > limits.max_aspect * min(size_hw):
         raise ImageError(
