@@ -18,9 +18,18 @@ def run_package(path: Path, frames: np.ndarray) -> list[np.ndarray]:
     Raises:
         KeyError: it holds an operation that is not known here.
     """
+    return run_program(load_package(path), frames)
+
+
+def load_package(path: Path) -> Any:
+    """The program of a package."""
     spec = coremltools.models.MLModel(str(path), skip_model_load=True).get_spec()
     weights = path / "Data" / "com.apple.CoreML" / "weights"
-    program = load(spec, specification_version=spec.specificationVersion, file_weights_dir=str(weights))
+    return load(spec, specification_version=spec.specificationVersion, file_weights_dir=str(weights))
+
+
+def run_program(program: Any, frames: np.ndarray) -> list[np.ndarray]:
+    """As :func:`run_package`, of a program that was loaded."""
     function = program.functions["main"]
     (name,) = function.inputs
     values: dict[str, Any] = {name: torch.from_numpy(frames).permute(0, 3, 1, 2).float()}

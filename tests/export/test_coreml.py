@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from tests.export import small
+from tests.export import six_shapes, small
 from vedette.checkpoint.deployable import save_detector
 from vedette.config.export import ExportConfig
 from vedette.errors import CheckpointError, UsageError
@@ -64,6 +64,28 @@ def test_an_open_size_is_open(detector, tmp_path):
     path = export(detector, tmp_path)
     for shape in ((1, 64, 96), (1, 128, 64)):
         assert difference(path, detector, shape) < TOLERANCE
+
+
+@pytest.mark.parametrize("shape", six_shapes.SHAPES, ids=str)
+def test_one_frame_of_each_size_is_converted_and_several_are_refused(detector, tmp_path, shape):
+    batch, *size_hw = shape
+    options = {"batch_size": batch, "image_size": tuple(size_hw)}
+    if batch > 1:
+        with pytest.raises(UsageError, match="coreml cannot be written with several frames at once"):
+            six_shapes.exported("coreml", detector, tmp_path, **options)
+        assert [path.name for path in tmp_path.iterdir()] == ["small.safetensors"]
+        return
+    result = six_shapes.exported("coreml", detector, tmp_path, **options)
+    assert difference(result.path, detector, shape) < TOLERANCE
+
+
+def test_one_file_takes_one_frame_of_any_size(detector, tmp_path):
+    result = six_shapes.exported("coreml", detector, tmp_path, dynamic="size")
+    for size_hw in six_shapes.SIZES:
+        assert difference(result.path, detector, (1, *size_hw)) < TOLERANCE
+    for dynamic in ("all", "batch"):
+        with pytest.raises(UsageError, match="coreml cannot be written with any batch size"):
+            six_shapes.exported("coreml", detector, tmp_path, dynamic=dynamic)
 
 
 def test_half_precision_takes_half_the_space(package, detector, tmp_path):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tests.export import small
+from tests.export import six_shapes, small
 from vedette.errors import CheckpointError, ModelError, UsageError
 from vedette.export.formats import check_features, find_format
 from vedette.infer.backends.files import open_file
@@ -39,6 +39,21 @@ def folder(detector, tmp_path_factory):
 def test_a_file_of_one_shape_gives_what_pytorch_gives(detector, tmp_path, shape):
     backend = open_file(export(detector, tmp_path, shape)).backend
     assert small.greatest_difference(backend, detector, shape) < small.TOLERANCE
+
+
+@pytest.mark.parametrize("shape", six_shapes.SHAPES, ids=str)
+def test_a_file_for_each_shape_is_verified_and_gives_what_pytorch_gives(detector, tmp_path, shape):
+    assert six_shapes.fixed_file_differs("executorch", detector, shape, tmp_path) < six_shapes.TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("dynamic", "feature"),
+    [("all", "any batch size"), ("batch", "any batch size"), ("size", "any image size")],
+)
+def test_an_open_shape_is_refused_at_export(detector, tmp_path, dynamic, feature):
+    with pytest.raises(UsageError, match=f"executorch cannot be written with {feature}"):
+        six_shapes.exported("executorch", detector, tmp_path, dynamic=dynamic)
+    assert [path.name for path in tmp_path.iterdir()] == ["small.safetensors"]
 
 
 def test_several_threads_get_what_one_gets(folder, detector):

@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from tests.export import small
+from tests.export import six_shapes, small
 from vedette.checkpoint.exported.litert import read_litert
 from vedette.errors import CheckpointError, UsageError
 from vedette.export.formats import check_features, find_format
@@ -46,6 +46,22 @@ def test_any_batch_gives_what_pytorch_gives(file, detector, batch):
 def test_planes_and_a_fixed_batch(detector, tmp_path):
     path = export(detector, tmp_path, (96, 64), batch_size=7, output="planes")
     assert small.greatest_difference(open_file(path).backend, detector, (7, 96, 64)) < small.TOLERANCE
+
+
+@pytest.mark.parametrize("shape", six_shapes.SHAPES, ids=str)
+def test_a_file_for_each_shape_gives_what_pytorch_gives(detector, tmp_path, shape):
+    assert six_shapes.fixed_file_differs("litert", detector, shape, tmp_path) < six_shapes.TOLERANCE
+
+
+def test_a_file_of_each_size_takes_all_batches_and_no_other_size(detector, tmp_path):
+    found = six_shapes.open_file_differs("litert", detector, tmp_path, "batch")
+    assert list(found) == list(six_shapes.SHAPES)
+    assert max(found.values()) < six_shapes.TOLERANCE
+    before = sorted(tmp_path.rglob("*"))
+    for dynamic in ("all", "size"):
+        with pytest.raises(UsageError, match="cannot be written with any image size"):
+            six_shapes.exported("litert", detector, tmp_path, dynamic=dynamic)
+    assert [path.suffix for path in sorted(tmp_path.rglob("*")) if path not in before] == [".safetensors"]
 
 
 def test_any_unzip_finds_the_contract(file, detector):

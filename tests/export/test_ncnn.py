@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.export import small
+from tests.export import six_shapes, small
 from vedette.errors import CheckpointError, UsageError
 from vedette.export.formats import check_features, find_format
 from vedette.infer.backends.files import open_file
@@ -30,6 +30,17 @@ def folder(detector, tmp_path_factory):
 @pytest.mark.parametrize("shape", small.SHAPES, ids=str)
 def test_any_batch_and_size_give_what_pytorch_gives(folder, detector, shape):
     assert small.greatest_difference(open_file(folder).backend, detector, shape) < small.TOLERANCE
+
+
+@pytest.mark.parametrize("shape", six_shapes.SHAPES, ids=str)
+def test_a_file_for_each_shape_gives_what_pytorch_gives(detector, tmp_path, shape):
+    assert six_shapes.fixed_file_differs("ncnn", detector, shape, tmp_path) < six_shapes.TOLERANCE
+
+
+def test_one_file_for_all_shapes_gives_what_pytorch_gives(detector, tmp_path):
+    found = six_shapes.open_file_differs("ncnn", detector, tmp_path, "all")
+    assert list(found) == list(six_shapes.SHAPES)
+    assert max(found.values()) < six_shapes.TOLERANCE
 
 
 def test_half_weights_take_half_the_space(folder, detector, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.export import small
+from tests.export import six_shapes, small
 from vedette.checkpoint.exported import record
 from vedette.checkpoint.exported.pt2 import read_pt2
 from vedette.data.cache_folder import CACHE_VARIABLE
@@ -37,6 +37,18 @@ def program(detector, tmp_path_factory):
 @pytest.mark.parametrize("shape", small.SHAPES, ids=str)
 def test_any_batch_and_size_give_what_pytorch_gives(program, detector, shape):
     assert small.greatest_difference(open_file(program).backend, detector, shape) < small.TOLERANCE
+
+
+def test_large_frames_give_what_pytorch_gives(program, detector):
+    backend = open_file(program).backend
+    for shape in six_shapes.SHAPES:
+        assert small.greatest_difference(backend, detector, shape) < six_shapes.TOLERANCE, shape
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shape", six_shapes.SHAPES, ids=str)
+def test_a_file_for_each_shape_gives_what_pytorch_gives(detector, tmp_path, shape):
+    assert six_shapes.fixed_file_differs("torch-export", detector, shape, tmp_path) < six_shapes.TOLERANCE
 
 
 def test_bf16_and_a_fixed_shape(detector, tmp_path):
@@ -172,4 +184,6 @@ def test_a_compiled_package_gives_what_pytorch_gives(detector, tmp_path, precisi
         else:
             low, high = small.MEDIANS[precision]
             assert low < np.median(found) < high
+    for shape in six_shapes.SHAPES if precision == "float32" else ():
+        assert small.greatest_difference(backend, detector, shape) < six_shapes.TOLERANCE
     assert np.isfinite(backend.run(small.frames(3, 96, 96)).decoded()).all()

@@ -41,6 +41,8 @@ def run(arguments: Sequence[str]) -> int:
     ap, ap50 = (summary[name] or 0.0 for name in ("ap", "ap50"))
     console.print(f"\nAP {ap:.4f}  AP50 {ap50:.4f}  in {summary['seconds']:.0f} s")
     console.print(summary["ended"], markup=False)
+    if summary["left_off"]:
+        console.print(f"left off, see the warning above: {', '.join(summary['left_off'])}", markup=False)
     console.print(f"weights {(result.folder / 'weights' / 'best.safetensors').as_posix()}", markup=False)
     console.print(f"report  {(result.folder / 'report.html').as_posix()}", markup=False)
     return 0

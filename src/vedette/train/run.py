@@ -97,6 +97,8 @@ def train(
                 emitter.note(
                     f"{files.folder}: no lock can be held here; see that no other run uses it", "warning"
                 )
+            for text in files.warnings:
+                emitter.note(text, "warning")
             with cpu_threads(files.config.threads), StopRequest() as stop:
                 setup = prepare(files, emitter, ranks)
                 ranks.from_first(lambda: _begin(setup, emitter))
@@ -256,6 +258,7 @@ def _finish(setup: Setup, emitter: Emitter, drawing: RunDrawing, evaluation: Eva
         "skipped_steps": progress.skipped_steps,
         "seconds": progress.seconds,
         "weights_sha256": weights_sha256(setup.state.average.state()),
+        "left_off": sorted(files.left_off),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     drawing.end(summary, evaluation)

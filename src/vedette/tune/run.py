@@ -23,6 +23,7 @@ from vedette.config.train import TrainConfig
 from vedette.config.tune import TuneConfig
 from vedette.errors import DivergedError, UsageError
 from vedette.track.events import EpochDone, Event
+from vedette.train.folder.origin import REACHING, is_on_another_computer
 from vedette.train.folder.run_lock import run_lock
 from vedette.train.run import train
 from vedette.tune.results import read_result, write_results
@@ -301,13 +302,11 @@ def _work_on(search: _Search, trial: optuna.Trial, folder: Path) -> None:
 def _train(search: _Search, values: Hyperparameters, folder: Path, watcher: _Watcher) -> None:
     """One run, or the rest of it."""
     config = search.train_config
-    machine = {
-        name: getattr(config, name)
-        for name in ("device", "workers", "threads")
-        if name in config.model_fields_set
-    }
+    names = ["device", "workers", "threads", *REACHING]  # the trial may be of another machine
+    names += ["data"] if is_on_another_computer(config.data) else []
+    named = {name: getattr(config, name) for name in names if name in config.model_fields_set}
     if any(folder.glob("state/state-*.safetensors")):
-        settings = TrainConfig(resume=str(folder), **machine)
+        settings = TrainConfig(resume=str(folder), **named)
     else:
         settings = config.model_copy(
             update={"project": str(folder.parent), "name": folder.name, "exist_ok": True, "noplots": True}

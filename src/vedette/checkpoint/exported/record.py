@@ -1,7 +1,8 @@
-"""A record of the files that vedette wrote on this machine, for formats that are code and cannot be checked by reading.
+"""A record of what vedette wrote on this machine, for what cannot be trusted by reading it.
 
-One empty file a file written, named after the SHA-256 of its bytes, in the cache folder. Only the user may be able to
-write there: whoever else can could have native code run, and then the record says nothing.
+Exported files that are code, and what runs may send away (:mod:`vedette.train.folder.origin`). One empty file an entry,
+named after the SHA-256 of its bytes, in the cache folder. Only the user may be able to write there: whoever else can
+could have native code run, and then the record says nothing.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from vedette.config.run_folder import create_run_folder
 from vedette.config.train import TrainConfig
 from vedette.errors import ConfigError, UsageError
 from vedette.track.run_identity import forget_identities
+from vedette.train.folder.origin import left_off_warning, note_origin, settle_tracking, trusted_settings
 
 _LENGTH = ("epochs", "time_budget", "patience")
 """Settings that a resumed run takes from the command line and keeps: it is planned anew with them."""
@@ -39,6 +40,8 @@ class RunFiles:
         hyperparameters: likewise.
         resumed: the run existed before.
         replanned: it was resumed with a new length, or with another rule for it.
+        left_off: settings that would send something away and do not count, since the run was begun elsewhere.
+        warnings: what to tell the user at the start.
     """
 
     folder: Path
@@ -46,6 +49,8 @@ class RunFiles:
     hyperparameters: Hyperparameters
     resumed: bool
     replanned: bool = False
+    left_off: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def create(cls, folder: Path, config: TrainConfig, hyperparameters: Hyperparameters) -> RunFiles:
@@ -60,27 +65,41 @@ class RunFiles:
         files = cls(folder, _with_absolute_paths(settled), rates, resumed=False)
         files.clear()
         files.write_config(files.config)
-        return files
+        return replace(files, warnings=note_origin(folder, files.config))
 
     @classmethod
     def resume(cls, folder: Path, config: TrainConfig) -> RunFiles:
         """The folder of an earlier run and its settings.
 
+        What sends something away counts if the run was begun here by this user, or if ``config`` names it.
+
         Raises:
             UsageError: a setting was given that cannot change on resuming.
             ConfigError: its ``config.yaml`` is damaged.
         """
-        _refuse_changes(config)
         path = folder / "config.yaml"
         document = read_yaml_mapping(path)
         stored = TrainConfig.parse(_part(document, "train", path), where=path)
+        _refuse_changes(config, stored)
         hyperparameters = Hyperparameters.parse(_part(document, "hyperparameters", path), where=path)
         given = {name: getattr(config, name) for name in _MAY_CHANGE if name in config.model_fields_set}
         if "epochs" in given and stored.time_budget and "time_budget" not in given:
             given["time_budget"] = 0.0  # whoever names the epochs has decided how long it may take
-        changed = stored.model_copy(update=given)
+        trusted, left_off = trusted_settings(folder, stored, config.model_fields_set)
+        changed = trusted.model_copy(update=given)
+        warnings = settle_tracking(folder, changed)
+        if left_off:
+            warnings = (left_off_warning(folder, left_off), *warnings)
         replanned = any(name in given for name in _LENGTH)
-        return cls(folder, changed, hyperparameters, resumed=True, replanned=replanned)
+        return cls(
+            folder,
+            changed,
+            hyperparameters,
+            resumed=True,
+            replanned=replanned,
+            left_off=left_off,
+            warnings=warnings,
+        )
 
     def keep_length(self) -> None:
         """Write the length settings of this resumption into ``config.yaml``. Raises ConfigError, WriteError."""
@@ -236,8 +255,10 @@ def _run_of(path: Path) -> Path:
     raise UsageError("is not the folder of a run", where=path, fix=fix)
 
 
-def _refuse_changes(config: TrainConfig) -> None:
+def _refuse_changes(config: TrainConfig, stored: TrainConfig) -> None:
     allowed = {*_MAY_CHANGE, "resume", "project"}
+    if _with_absolute_paths(config).data == stored.data:
+        allowed.add("data")
     changed = sorted(config.model_fields_set - allowed)
     if changed:
         raise UsageError(
