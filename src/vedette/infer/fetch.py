@@ -38,8 +38,10 @@ def fetch(address: str, most_bytes: int, *, seconds: float = TOTAL_SECONDS) -> b
                 if length > most_bytes:
                     raise ImageError(f"more than {most_bytes} bytes", where=shown(address), kind="too-large")
                 if time.monotonic() > deadline:
-                    raise ImageError(f"not there after {seconds:g} s", where=shown(address))
+                    raise TimeoutError
     except _FAILURES as error:
+        if time.monotonic() > deadline:  # between two parts, or in the middle of one
+            raise ImageError(f"not there after {seconds:g} s", where=shown(address)) from None
         raise ImageError(f"cannot be fetched ({_reason(error)})", where=shown(address)) from None
     return b"".join(parts)
 
