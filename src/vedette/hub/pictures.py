@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -17,13 +15,14 @@ from PIL import ImageOps
 from vedette.core.picture_format import RGB8, PictureFormat
 from vedette.core.types import Image
 from vedette.data.images import ImageLimits, decode_image, read_image
-from vedette.errors import ImageError, UsageError
+from vedette.errors import UsageError
+from vedette.infer.addresses import shown
+from vedette.infer.fetch import fetch
 
 Picture: TypeAlias = "str | Path | Pillow.Image | NDArray[np.generic] | torch.Tensor"
 """One picture in any form that a hub model takes; arrays and tensors are RGB."""
 
 _ADDRESSES = ("http://", "https://")
-_TIMEOUT_SECONDS = 30
 _MOST_CHANNELS_FIRST = 4
 
 
@@ -148,13 +147,8 @@ def _fetched(address: str, allow_urls: bool, picture_format: PictureFormat) -> I
     if not allow_urls:
         raise UsageError(
             "nothing is fetched from the network unless you say so",
-            where=address,
+            where=shown(address),
             fix="download the picture first, or set model.allow_urls = True",
         )
-    limits = ImageLimits()
-    try:
-        with urllib.request.urlopen(address, timeout=_TIMEOUT_SECONDS) as reply:
-            raw: bytes = reply.read(limits.file_bytes(picture_format) + 1)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise ImageError(f"cannot be fetched ({error})", where=address) from None
-    return decode_image(raw, where=address, limits=limits, picture_format=picture_format)
+    raw = fetch(address, ImageLimits().file_bytes(picture_format))
+    return decode_image(raw, where=shown(address), picture_format=picture_format)
