@@ -1,15 +1,17 @@
 """One network in every runtime that is installed: torch, ONNX Runtime and OpenVINO, by precision and form of the graph.
 
 Protocol: random weights; one frame of random bytes [1, 640, 640, 3] goes in, and what the network gives comes out;
-decoding is counted only where a line says "predictions". Every way runs once in turn, so that whatever else the
-machine does meets all; the medians of the milliseconds are printed, and the median over the rounds of the time
-relative to the first line. `--profile` adds where OpenVINO spends the time, by kind of layer.
+decoding is counted only where a line says "predictions". Every way runs once in a round, in an order drawn anew, so
+that whatever else the machine does meets all; the medians of the milliseconds are printed, and the median over the
+rounds of the time relative to the first line. `--profile` adds where OpenVINO spends the time, by kind of layer.
+`--cpu-time` with `--threads 1` counts the CPU time of the process instead, which a busy machine distorts less.
 
 The forms of the graph:
 
 * plain: convolution and normalisation fused, nothing else rewritten; outputs [B, A*(5+C), h, w];
 * rewritten: Focus as a convolution, pools in a row, columns in pairs (`model/rewrites.py`);
 * merged: and the first convolutions of both branches of a block as one;
+* compiled: through torch.compile;
 * cells: outputs [B, h, w, A*(5+C)]; predictions: decoded in the graph; any shape: not compiled for one size.
 
 int8 is measured on frames of noise: the time does not depend on what they show, the accuracy does.
@@ -23,6 +25,7 @@ import argparse
 import collections
 import os
 import platform
+import random
 import statistics
 import time
 import warnings
@@ -62,6 +65,7 @@ class Way:
     any_shape: bool = False
     float_outputs: bool = False
     output_type: str = ""
+    compiled: bool = False
 
     @property
     def label(self) -> str:
@@ -71,11 +75,27 @@ class Way:
 
 WAYS = (
     Way("torch", "float32", "plain", PLAIN),
+    Way("torch", "float32", "rewritten, columns not paired", {"output": "planes", "paired": False}),
     Way("torch", "float32", "rewritten", {"output": "planes"}),
     Way("torch", "float32", "rewritten, merged", {"output": "planes", "rewrites": REWRITES}),
+    Way(
+        "torch",
+        "float32",
+        "rewritten, columns not paired, compiled",
+        {"output": "planes", "paired": False},
+        compiled=True,
+    ),
     Way("torch", "bf16", "plain", PLAIN),
+    Way("torch", "bf16", "rewritten, columns not paired", {"output": "planes", "paired": False}),
     Way("torch", "bf16", "rewritten", {"output": "planes"}),
     Way("torch", "bf16", "rewritten, merged", {"output": "planes", "rewrites": REWRITES}),
+    Way(
+        "torch",
+        "bf16",
+        "rewritten, columns not paired, compiled",
+        {"output": "planes", "paired": False},
+        compiled=True,
+    ),
     Way("onnxruntime", "float32", "plain", PLAIN),
     Way("onnxruntime", "float32", "rewritten, columns not paired", {"output": "planes", "paired": False}),
     Way("onnxruntime", "float32", "rewritten", {"output": "planes"}),
@@ -98,15 +118,16 @@ WAYS = (
 
 
 def torch_call(detector: Detector, way: Way, frames: np.ndarray, threads: int) -> Call:
-    """Eager, channels last."""
+    """Eager or compiled, channels last."""
     del threads  # set for the whole process
     dtype = {"float32": torch.float32, "bf16": torch.bfloat16}[way.precision]
     network = FrameDetector(detector, **way.arguments).to(dtype).to(memory_format=torch.channels_last)
     batch = torch.from_numpy(frames)
+    run = torch.compile(network, dynamic=False) if way.compiled else network
 
     def call() -> Any:
         with torch.inference_mode():
-            return network(batch)
+            return run(batch)
 
     return call
 
@@ -163,15 +184,17 @@ def openvino_call(detector: Detector, way: Way, frames: np.ndarray, threads: int
 CALLS = {"torch": torch_call, "onnxruntime": onnxruntime_call, "openvino": openvino_call}
 
 
-def measure(calls: dict[str, Call], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every call, in turn."""
+def measure(calls: dict[str, Call], rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
+    """Seconds of every call, in turn, each round in another order: what ran before leaves its data in the caches."""
     seconds: dict[str, list[float]] = {label: [] for label in calls}
+    order, generator = list(calls.items()), random.Random(0)
     for number in range(3 + rounds):
-        for label, call in calls.items():
-            start = time.perf_counter()
+        generator.shuffle(order)
+        for label, call in order:
+            start = clock()
             call()
             if number >= 3:  # the first rounds warm up
-                seconds[label].append(time.perf_counter() - start)
+                seconds[label].append(clock() - start)
     return seconds
 
 
@@ -227,6 +250,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--only", default="", help="lines that contain this text")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="of the process; for a busy machine, --threads 1"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")  # what the runtimes say about themselves
@@ -251,7 +277,8 @@ def main() -> None:
         except (ImportError, MissingExtraError):
             continue
         built.append(way)
-    print_table(measure(calls, options.rounds))
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    print_table(measure(calls, options.rounds, clock))
     if options.profile:
         print_profile(detector, [way for way in built if way.runtime == "openvino"], frames, options.threads)
 

@@ -41,6 +41,13 @@ def test_batches_are_variants_of_their_own() -> None:
     assert [one.name for one in planned(config)] == ["pytorch float32", "pytorch float32, batch 4"]
 
 
+def test_compiled_is_timed_beside_eager() -> None:
+    config = BenchConfig(formats=("pytorch", "onnx"), precisions=("float32",), compile=True, device="cpu")
+    found = planned(config)
+    assert [one.name for one in found] == ["pytorch float32", "pytorch float32, compiled", "onnx float32"]
+    assert [one.compile for one in found] == [False, True, False]
+
+
 def test_refusals() -> None:
     with pytest.raises(UsageError, match="onnx"):
         planned(BenchConfig(formats=("onxn",)))

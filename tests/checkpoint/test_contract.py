@@ -8,8 +8,20 @@ from hypothesis import strategies as st
 
 from tests.checkpoint.contracts import small_contract
 from vedette.checkpoint.contract import ExportContract, InputFormat
+from vedette.checkpoint.feature_maps import ExpectedMap, FeatureMap, FeatureMaps
 from vedette.core.nms import NmsSettings
 from vedette.errors import CheckpointError
+
+SHOWN = FeatureMaps((17, 20), (FeatureMap(4, ("backbone.p3",), 6, 8), FeatureMap(17, (), 5, 16)))
+
+
+def with_maps(**changes):
+    """A contract of a file that shows layers."""
+    golden = small_contract().golden
+    kept = tuple(ExpectedMap(shown.layer, (0.5,) * shown.channels, (1.0, -2.5)) for shown in SHOWN.maps)
+    pictures = tuple(replace(picture, features=kept) for picture in golden.pictures)
+    return small_contract(**{"features": SHOWN, "golden": replace(golden, pictures=pictures), **changes})
+
 
 VALUES = json.loads(small_contract().to_json())
 PATHS = [
@@ -27,6 +39,8 @@ PATHS = [
         small_contract(precision="int8", calibration_sha256="b" * 64),
         small_contract(output="detections", nms=NmsSettings(class_ids=(0, 1), class_offset=4096.0)),
         small_contract(input=InputFormat("nchw", "float32", "bgr", 1 / 255)),
+        small_contract(features=SHOWN, golden=None),
+        with_maps(),
     ],
 )
 def test_what_is_written_is_read_back_equal(contract):
@@ -93,6 +107,37 @@ def test_unknown_keys_are_refused(path):
 def test_contradictions_are_refused(path, value, place):
     with pytest.raises(CheckpointError) as caught:
         ExportContract.from_dict(changed(path, value))
+    assert place in caught.value.where
+
+
+def test_files_without_maps_are_as_they_were():
+    """Nothing is said of what is not there, so that their fingerprints stay."""
+    assert "features" not in VALUES
+    assert "features" not in VALUES["golden"]["pictures"][0]
+    assert with_maps(golden=None).fingerprint() != small_contract().fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda v: v.update(output="predictions"), "features"),
+        (lambda v: v["features"].update(level_inputs=[17]), "features"),
+        (lambda v: v["features"]["maps"][0].update(stride=12), "features"),
+        (lambda v: v["features"]["maps"][0].update(channels=7), "golden"),
+        (lambda v: v["features"]["maps"].pop(), "golden"),
+        (lambda v: v.pop("features"), "golden"),
+        (lambda v: v["golden"]["pictures"][0].pop("features"), "golden"),
+        (lambda v: v["golden"]["pictures"][0]["features"].pop(), "golden"),
+        (lambda v: v["golden"]["pictures"][0]["features"][0].update(layer=5), "golden"),
+        (lambda v: v["golden"]["pictures"][0].update(features=None), "golden"),
+        (lambda v: v.update(features=None), "features"),
+    ],
+)
+def test_maps_that_contradict_the_rest_are_refused(change, place):
+    values = json.loads(with_maps().to_json())
+    change(values)
+    with pytest.raises(CheckpointError) as caught:
+        ExportContract.from_dict(values)
     assert place in caught.value.where
 
 

@@ -334,3 +334,29 @@ def test_what_is_not_labelled_is_neither_missed_nor_wrong(index: SplitIndex) -> 
     assert hidden.confusion.counts[2].sum() == 0
     single = evaluate(_predictor(), partly, EvaluateConfig(single_cls=True))
     assert [(one.instances, one.images) for one in single.per_class] == [(4, 3)]
+
+
+@pytest.mark.parametrize("protocol", ["vedette", "yolov5"])
+def test_lanes_change_no_figure(index: SplitIndex, protocol: str) -> None:
+    def found(lanes: int) -> Evaluation:
+        settings = EvaluateConfig(protocol=protocol, batch_size=1, lanes=lanes)  # type: ignore[arg-type]
+        return evaluate(_predictor(), index, settings)
+
+    one, several = found(1), found(3)
+    assert one.numbers == several.numbers
+    assert one.image_paths == several.image_paths
+    for name in ("boxes_xyxy_px", "scores", "class_ids", "offsets"):
+        np.testing.assert_array_equal(getattr(one.predictions, name), getattr(several.predictions, name))
+
+
+def test_who_watches_sees_each_batch_before_the_next(index: SplitIndex) -> None:
+    class Listening(ColourBackend):
+        def run(self, frames):  # type: ignore[no-untyped-def]
+            order.append("network")
+            return super().run(frames)
+
+    order: list[str] = []
+    predictor = Predictor(Listening(len(NAMES)), LetterboxPolicy((128, 128), 32), NAMES, NmsSettings())
+    settings = EvaluateConfig(batch_size=1, lanes=3)
+    evaluate(predictor, index, settings, watch=lambda _: order.append("watch"))
+    assert order == ["network", "watch"] * len(PICTURES)

@@ -3,8 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from vedette.cli.app import main
+from vedette.config.export import ExportConfig
 from vedette.errors import MissingExtraError, UsageError
-from vedette.export.formats import FEATURES, FORMATS, Format, check_features, find_format
+from vedette.export import formats
+from vedette.export.formats import FEATURES, FORMATS, NOT_WRITTEN, Format, check_features, find_format
+from vedette.export.run import export
 
 
 @pytest.mark.parametrize("chosen", FORMATS.values(), ids=FORMATS)
@@ -27,6 +31,40 @@ def test_files_lie_beside_the_checkpoint_or_in_a_folder():
 def test_unknown_formats_name_the_nearest():
     with pytest.raises(UsageError, match="--format onxx: no such format; did you mean 'onnx'"):
         find_format("onxx")
+
+
+EXPORT_PY = [
+    *("torchscript", "onnx", "openvino", "engine", "coreml", "saved_model"),
+    *("pb", "tflite", "edgetpu", "tfjs", "paddle"),
+]
+"""Formats of the last export.py, but for its own native one."""
+
+WRITTEN = {
+    "torchscript": "torchscript",
+    "onnx": "onnx",
+    "openvino": "openvino",
+    "coreml": "coreml",
+    "tflite": "litert",
+}
+
+
+@pytest.mark.parametrize("name", EXPORT_PY)
+def test_names_of_export_py_are_understood(name, capsys, tmp_path):
+    if name in WRITTEN:
+        assert find_format(name) is FORMATS[WRITTEN[name]]
+        return
+    weights = tmp_path / "none.safetensors"
+    assert main(["export", "--weights", str(weights), "--include", "onnx", name]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith(f"vedette: error: --format {name}: ")
+    assert error.endswith("; ".join(NOT_WRITTEN[name]))
+
+
+def test_a_format_under_both_names_is_one(exports, tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "FORMER_NAMES", {"script": "torchscript"})
+    settings = {"weights": str(exports.weights), "output": str(tmp_path), "formats": "script,torchscript"}
+    (result,) = export(ExportConfig.parse(settings)).formats
+    assert result.format == "torchscript"
 
 
 def test_what_a_format_cannot_do_is_refused_with_the_reason():

@@ -34,6 +34,17 @@ def test_output_convolutions_are_found(model):
     assert output_convolutions(model) == ["last"]
 
 
+def test_what_makes_the_map_of_a_layer_is_no_output_convolution(model):
+    shown = onnx.ModelProto.FromString(model.SerializeToString())
+    shown.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["b", 8, 16, 16]))
+    assert output_convolutions(shown) == ["first", "last"]
+    assert output_convolutions(shown, 1) == ["last"]
+    frames = np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    types = {t.name: t.data_type for t in quantize_onnx(shown, frames, 1, 1).graph.initializer}
+    assert types["w1"] == TensorProto.FLOAT
+    assert "w0" not in types
+
+
 @pytest.mark.parametrize("batch_size", [None, 2])
 def test_convolutions_are_on_integers_but_those_of_the_outputs(model, batch_size, tmp_path, capsys):
     import onnxruntime

@@ -98,6 +98,20 @@ def test_int8_with_and_without_outputs_in_float(detector: Detector) -> None:
     assert "FakeQuantize" not in [node.get_type_name() for node in model.get_ops()]
 
 
+def test_maps_of_layers_do_not_keep_their_convolutions_in_float(detector: Detector) -> None:
+    pytest.importorskip("nncf")
+    network = FrameDetector(detector, "planes")
+    network.layers = (4,)
+    model = convert_openvino(network, 1, (64, 96))
+    assert [output.get_any_name() for output in model.outputs] == list(network.output_names)
+    frames = [some_frames(1, 64, 96) for _ in range(2)]
+    count = {}
+    for raw_outputs in (len(model.outputs), len(model.outputs) - 1):
+        quantized = quantize_openvino(model, frames, raw_outputs=raw_outputs)
+        count[raw_outputs] = [node.get_type_name() for node in quantized.get_ops()].count("FakeQuantize")
+    assert count[len(model.outputs) - 1] > count[len(model.outputs)]
+
+
 PROGRAMS = {
     "ours": """
 import numpy as np

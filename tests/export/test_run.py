@@ -138,9 +138,9 @@ def test_a_file_that_differs_does_not_take_the_place_of_a_good_one(exports, tmp_
 
 def spoil(monkeypatch):
     """Let converters see a network with other weights than the reference."""
-    from vedette.export import torchscript
+    from vedette.export import job
 
-    original = torchscript.FrameDetector
+    original = job.FrameDetector
 
     def spoilt(detector, output):
         network = original(detector, output)
@@ -148,7 +148,7 @@ def spoil(monkeypatch):
         weight.data.mul_(1.3)
         return network
 
-    monkeypatch.setattr(torchscript, "FrameDetector", spoilt)
+    monkeypatch.setattr(job, "FrameDetector", spoilt)
 
 
 def test_a_converter_that_fails_does_not_stop_the_others(exports, tmp_path, monkeypatch):

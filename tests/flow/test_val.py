@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image as Pillow
 
+from tests.export.exported_files import ExportedFiles, pictures
 from tests.flow.conftest import vedette
 from vedette.checkpoint.deployable import save_detector
 from vedette.config.evaluate import EvaluateConfig
 from vedette.core.letterbox import LetterboxPolicy
 from vedette.core.picture_format import PictureFormat
+from vedette.errors import UsageError
 from vedette.evaluate.checkpoint import evaluate_checkpoint
+from vedette.evaluate.result import Evaluation
 from vedette.model.detector import build_detector
 
 
@@ -79,3 +84,31 @@ def test_other_pictures_than_the_detector_was_trained_on(
     assert found.picture_format == PictureFormat(1, 16)
     assert not found.failed
     assert "pictures are 8-bit RGB, the weights were trained on 1 channel of 16 bits" in caplog.text
+
+
+def test_an_exported_file_is_measured_in_lanes(tmp_path: Path, exports: ExportedFiles) -> None:
+    """As many as asked for, else one a thread; more than there are threads are refused."""
+    data = tmp_path / "data"
+    (data / "images").mkdir(parents=True)
+    for number, image in enumerate(pictures(4)):
+        Pillow.fromarray(image).save(data / "images" / f"{number}.png")
+        label = data / "labels" / f"{number}.txt"
+        label.parent.mkdir(exist_ok=True)
+        label.write_text("1 0.5 0.5 0.4 0.4\n", encoding="utf-8")
+    (data / "data.yaml").write_text("val: images\nnames: [red, green, blue]\n", encoding="utf-8")
+
+    def measured(lanes: int) -> Evaluation:
+        config = EvaluateConfig(
+            weights=(str(exports.path("openvino", dynamic="all")),), data=str(data / "data.yaml"), device="cpu",
+            project=str(tmp_path), plots=False, threads=2, lanes=lanes, batch_size=1,
+        )  # fmt: skip
+        return evaluate_checkpoint(config).evaluation
+
+    one, two, usual = (measured(lanes) for lanes in (1, 2, 0))
+    assert len(one.predictions.scores) > 0
+    for other in (two, usual):
+        # The weights amplify sums, whose order depends on the number of threads.
+        np.testing.assert_allclose(other.predictions.scores, one.predictions.scores, atol=1e-3)
+        assert other.numbers["ap"] == pytest.approx(one.numbers["ap"], abs=1e-3)
+    with pytest.raises(UsageError, match="--lanes 3: there are 2 threads"):
+        measured(3)

@@ -3,15 +3,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from tests.infer.colour_backend import colour_predictor, picture
 from tests.model.lively import lively_detector
 from vedette.core.letterbox import LetterboxPolicy
 from vedette.core.nms import NmsSettings
+from vedette.core.provenance import Provenance
 from vedette.errors import ModelError, UsageError
 from vedette.infer.backends.pytorch import TorchBackend
 from vedette.infer.predictor import Predictor
-from vedette.infer.provenance import _place, decode_boxes, roi_means
+from vedette.infer.provenance import decode_boxes, places, roi_means
 
 NAMES = ("a", "b", "c")
 # A vector that was computed in a batch, or with fused convolutions, is summed in another order.
@@ -48,7 +50,7 @@ def test_the_logits_are_the_box(kind, shape):
         assert without.provenance is None
         assert len(found) == len(provenance) > 5
         np.testing.assert_array_equal(decode_boxes(provenance), found.boxes_xyxy_px)
-        np.testing.assert_allclose(found.boxes_xyxy_px, without.boxes_xyxy_px, atol=1e-4)
+        np.testing.assert_array_equal(found.boxes_xyxy_px, without.boxes_xyxy_px)
         some = np.arange(1, len(found), 3)  # whatever else is decoded with them
         np.testing.assert_array_equal(decode_boxes(provenance.chosen(some)), found.boxes_xyxy_px[some])
         certainty = torch.from_numpy(provenance.logits).sigmoid()
@@ -154,28 +156,67 @@ def test_what_makes_no_sense_is_refused(tiny):
 )
 @settings(max_examples=60, deadline=None)
 def test_every_row_has_its_place(shapes, data):
-    levels = [torch.zeros((*shape, 6)) for shape in shapes]
-    for number, level in enumerate(levels):
-        level[..., 0] = number
-        anchors, height, width = level.shape[:3]
-        places = torch.meshgrid(
-            torch.arange(anchors), torch.arange(height), torch.arange(width), indexing="ij"
-        )
-        level[..., 1:4] = torch.stack(places, -1)
-    rows = torch.cat([level.flatten(0, 2) for level in levels])
-    row = data.draw(st.integers(0, len(rows) - 1))
-    sizes = [level.shape[0] * level.shape[1] * level.shape[2] for level in levels]
-    assert _place(row, levels, sizes) == tuple(rows[row, :4].long().tolist())
+    everywhere = [(number, *cell) for number, shape in enumerate(shapes) for cell in np.ndindex(*shape)]
+    rows = np.array(data.draw(st.lists(st.integers(0, len(everywhere) - 1), max_size=9)), dtype=np.int64)
+    found = list(zip(*(part.tolist() for part in places(rows, shapes)), strict=True))
+    assert found == [everywhere[row] for row in rows]
+
+
+LOGITS = st.floats(-40, 40, width=32)
+
+
+@given(st.lists(st.tuples(LOGITS, LOGITS, LOGITS, LOGITS), min_size=1, max_size=70), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_box_does_not_depend_on_its_neighbours(logits, data):
+    """Bit for bit, wherever its logits lie: long arrays are computed by other instructions than short ones."""
+    count = len(logits)
+    origin = Provenance(
+        kind="cell",
+        levels=np.arange(count) % 2,
+        strides=np.array([8, 16])[np.arange(count) % 2],
+        cells_xy=np.stack((np.arange(count) % 12, np.arange(count) % 7), axis=1),
+        anchors=np.zeros(count, np.int64),
+        anchors_wh_px=np.full((count, 2), 31.5, np.float32),
+        logits=np.array([[*row, 0.0, 0.0] for row in logits], np.float32),
+        features=(np.zeros(1, np.float32),) * count,
+        placement=LetterboxPolicy(size_hw=(96, 128)).place((70, 128)),
+    )
+    rows = np.array(data.draw(st.lists(st.integers(0, count - 1), max_size=20)), dtype=np.int64)
+    np.testing.assert_array_equal(decode_boxes(origin.chosen(rows)), decode_boxes(origin)[rows])
+
+
+RAMP = np.broadcast_to(np.arange(16, dtype=np.float32), (1, 12, 16))
 
 
 def test_roi_mean_of_a_ramp_is_its_value_at_the_centre():
-    ramp = torch.arange(16.0).expand(12, 16)[None] * 8 + 4  # value = x in frame pixels, stride 8
-    boxes = torch.tensor([[20.0, 10, 60, 50], [8, 8, 120, 88], [30, 30, 31, 31]])
+    ramp = RAMP * 8 + 4  # value = x in frame pixels, stride 8
+    boxes = np.array([[20.0, 10, 60, 50], [8, 8, 120, 88], [30, 30, 31, 31]], np.float32)
     means = roi_means(ramp, boxes, (96, 128))
     np.testing.assert_allclose(means[:, 0], [40, 64, 30.5], atol=1e-3)
     assert roi_means(ramp, boxes[:0], (96, 128)).shape == (0, 1)
 
 
 def test_roi_mean_outside_counts_as_the_edge():
-    ramp = torch.arange(16.0).expand(12, 16)[None]
-    assert roi_means(ramp, torch.tensor([[-500.0, 0, -400, 50]]), (96, 128)).item() == 0.0
+    assert roi_means(RAMP, np.array([[-500.0, 0, -400, 50]], np.float32), (96, 128)).item() == 0.0
+
+
+def test_roi_means_are_those_of_sampling_point_by_point():
+    """The twin reads the map at every point of every box, with torch; float32 sums in another order."""
+    random = np.random.default_rng(2)
+    values = random.standard_normal((5, 12, 16), np.float32)
+    corners = random.uniform(-20, 150, (200, 2, 2)).astype(np.float32)
+    boxes = np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1)
+    low, side = (
+        torch.from_numpy(boxes[:, :2, None]),
+        torch.from_numpy(boxes[:, 2:, None] - boxes[:, :2, None]),
+    )
+    points = (low + side * (torch.arange(14) + 0.5) / 14) * torch.tensor([2 / 128, 2 / 96])[:, None] - 1
+    x, y = points[:, 0, None, :].expand(-1, 14, -1), points[:, 1, :, None].expand(-1, -1, 14)
+    sampled = functional.grid_sample(
+        torch.from_numpy(values)[None].expand(len(boxes), -1, -1, -1),
+        torch.stack((x, y), -1),
+        padding_mode="border",
+        align_corners=False,
+    )
+    expected = sampled.mean(dim=(2, 3)).numpy()
+    np.testing.assert_allclose(roi_means(values, boxes, (96, 128)), expected, atol=1e-5)

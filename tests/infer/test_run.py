@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+from tests.export.exported_files import pictures as clouds
 from tests.infer.colour_backend import COLOURS, NAMES, ColourBackend, colour_predictor, picture
 from tests.infer.video.clips import VARIABLE_MS, cut, noise, write_clip
 from vedette.checkpoint.deployable import save_detector
@@ -18,6 +19,7 @@ from vedette.config.detect import DetectConfig
 from vedette.core.letterbox import LetterboxPolicy
 from vedette.core.nms import NmsSettings
 from vedette.errors import DataError, UsageError, WriteError
+from vedette.infer.configured import configured_predictor
 from vedette.infer.predictor import Predictor
 from vedette.infer.run import describe, detect
 from vedette.model.detector import build_detector
@@ -494,3 +496,77 @@ def test_detection_starts_without_torch():
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def without_times(folder, name="predictions.jsonl"):
+    found = [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+    for record in found:
+        record.pop("milliseconds", None)
+    return found
+
+
+@pytest.mark.parametrize("track", [False, True])
+def test_lanes_change_no_result_and_no_order(tmp_path, track):
+    """A folder with a damaged picture, and a video: all lines are the same, and so are the ids of tracks."""
+    (tmp_path / "in").mkdir()
+    write_clip(tmp_path / "in" / "clip.webm", [40 * n for n in range(20)], appearing)
+    for number in range(9):
+        box = (2 * number, 10, 2 * number + 30, 50)
+        Pillow.fromarray(picture(SIZE_HW, red=box)).save(tmp_path / "in" / f"{number}.png")
+    (tmp_path / "in" / "4.png").write_bytes(b"no picture")
+    written, seen = [], []
+    for lanes in (1, 3):
+        values = {"nosave": True, "save_json": True, "save_csv": True, "track": track, "batch_size": 1}
+        chosen = config(str(tmp_path / "in"), tmp_path, lanes=lanes, threads=3, **values)
+        told = []
+        summary = detect(
+            chosen,
+            predictor=colour_predictor(),
+            progress=lambda result, *_, told=told: told.append(describe(result)),
+        )
+        assert (summary.pictures, summary.failed) == (29, 1)
+        written.append((without_times(summary.folder), (summary.folder / "predictions.csv").read_bytes()))
+        seen.append(told)
+    assert written[0] == written[1]
+    assert seen[0] == seen[1]
+    assert any("track_id" in box for record in written[0][0] for box in record.get("detections", ())) == track
+
+
+def test_a_file_that_gains_by_lanes_is_opened_for_them(tmp_path, exports):
+    (tmp_path / "in").mkdir()
+    for number, image in enumerate(clouds(5)):
+        Pillow.fromarray(image).save(tmp_path / "in" / f"{number}.png")
+    found = {}
+    for lanes in (0, 1, 2):
+        values = {"weights": str(exports.path("onnx")), "device": "cpu", "batch_size": 0}
+        chosen = config(
+            str(tmp_path / "in"), tmp_path, lanes=lanes, threads=2, nosave=True, save_json=True, **values
+        )
+        opened = []
+
+        def open_and_tell(asked, loaded, lanes, opened=opened):
+            opened.append(lanes)
+            return configured_predictor(asked, loaded, lanes)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("vedette.infer.run.configured_predictor", open_and_tell)
+            found[lanes] = (opened, without_times(detect(chosen).folder))
+    assert [told for told, _ in found.values()] == [[2], [1], [2]]
+    assert found[0][1] == found[2][1]
+    for record, other in zip(found[1][1], found[2][1], strict=True):
+        boxes, others = ([box["box_xyxy"] for box in one["detections"]] for one in (record, other))
+        assert len(boxes)
+        np.testing.assert_allclose(boxes, others, atol=0.1)  # pixels; the weights amplify sums
+
+
+def test_lanes_that_make_no_sense_leave_no_folder(tmp_path, pictures):
+    for values, reason in (
+        ({"lanes": 3, "threads": 2}, "--lanes 3: there are 2 threads"),
+        ({"lanes": 2, "threads": 2, "source": "rtsp://127.0.0.1:1/x"}, "pictures of a stream or camera"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            detect(
+                config(**{"source": str(pictures), "tmp_path": tmp_path, **values}),
+                predictor=colour_predictor(),
+            )
+    assert not (tmp_path / "runs").exists()

@@ -1,3 +1,6 @@
+import os
+import signal
+import sys
 import threading
 import time
 import weakref
@@ -6,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from tests.infer.colour_backend import colour_predictor, picture
+from tests.infer.colour_backend import ColourBackend, colour_predictor, picture
 from tests.infer.video.clips import VARIABLE_MS, cut, noise, write_clip
 from vedette.data.images import ImageLimits
+from vedette.errors import ModelError
 from vedette.infer import stream as stream_module
+from vedette.infer.predictor import Predictor
 from vedette.infer.sources import SourceItem, open_source
 from vedette.infer.stream import StreamSettings, read_ahead, run_ahead, stream
 from vedette.infer.video.live import LiveSettings
@@ -27,10 +32,11 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 64])
-@pytest.mark.parametrize("workers", [1, 3])
-def test_one_result_a_picture_in_order(folder, batch_size, workers):
+@pytest.mark.parametrize(("workers", "lanes"), [(1, 1), (3, 1), (1, 2), (3, 5)])
+def test_one_result_a_picture_in_order(folder, batch_size, workers, lanes):
     items = open_source(folder).items
-    results = list(stream(items, colour_predictor(), StreamSettings(batch_size=batch_size, workers=workers)))
+    settings = StreamSettings(batch_size=batch_size, workers=workers, lanes=lanes)
+    results = list(stream(items, colour_predictor(), settings))
     assert [result.item for result in results] == list(items)
     assert [number for number, result in enumerate(results) if result.error] == [2, 5]
     for number, result in enumerate(results):
@@ -71,7 +77,8 @@ class Tracked(np.ndarray):
     """An array that can be watched."""
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures():
+@pytest.mark.parametrize(("lanes", "at_most"), [(1, 8), (3, 36)])
+def test_memory_does_not_grow_with_the_number_of_pictures(lanes, at_most):
     alive = set()
     most = 0
 
@@ -85,10 +92,10 @@ def test_memory_does_not_grow_with_the_number_of_pictures():
             weakref.finalize(image, alive.discard, id(image))
             return image
 
-    settings = StreamSettings(batch_size=2, keep_images=True)
-    for _ in stream((Drawn() for _ in range(60)), colour_predictor(), settings):
+    settings = StreamSettings(batch_size=2, keep_images=True, lanes=lanes)
+    for _ in stream((Drawn() for _ in range(90)), colour_predictor(), settings):
         most = max(most, len(alive))
-    assert most <= 4 * settings.batch_size
+    assert most <= at_most
 
 
 def test_reading_runs_ahead_but_not_further_than_asked():
@@ -124,10 +131,10 @@ def moving(number):
 
 
 @pytest.mark.parametrize("decoder", ["pyav", "opencv"])
-@pytest.mark.parametrize("batch_size", [1, 4, 64])
-def test_a_video_gives_a_result_a_picture_between_two_events(tmp_path, decoder, batch_size):
+@pytest.mark.parametrize(("batch_size", "lanes"), [(1, 1), (1, 4), (4, 1), (4, 2), (64, 1)])
+def test_a_video_gives_a_result_a_picture_between_two_events(tmp_path, decoder, batch_size, lanes):
     source = open_source(write_clip(tmp_path / "clip.webm", VARIABLE_MS, moving))
-    settings = StreamSettings(batch_size=batch_size, decoder=decoder)
+    settings = StreamSettings(batch_size=batch_size, decoder=decoder, lanes=lanes)
     begin, *results, end = stream(source, colour_predictor(), settings)
     assert (begin.event.kind, end.event.kind, end.event.frames, end.error) == ("opened", "ended", 15, None)
     assert [result.item.frame_index for result in results] == list(range(15))
@@ -172,10 +179,11 @@ def test_a_stride_is_for_videos_and_not_for_pictures(tmp_path):
     assert [result.item.frame_index for result in results] == [None, None, 0, 7, 14]
 
 
-def test_leaving_a_video_early_leaves_no_thread(tmp_path):
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_leaving_a_video_early_leaves_no_thread(tmp_path, lanes):
     before = set(threading.enumerate())
     source = open_source(write_clip(tmp_path / "clip.webm", [10 * n for n in range(60)], moving))
-    results = stream(source, colour_predictor(), StreamSettings(batch_size=2))
+    results = stream(source, colour_predictor(), StreamSettings(batch_size=2, lanes=lanes))
     for _ in range(4):
         next(results)
     results.close()
@@ -239,3 +247,124 @@ def test_a_generator_run_ahead_is_closed_when_nobody_wants_it_any_more():
     ahead.close()
     assert closed.wait(10)
     assert set(threading.enumerate()) == before
+
+
+WAIT_S = 20
+"""A wait that ends earlier in a test that passes."""
+
+
+def with_backend(backend):
+    usual = colour_predictor()
+    return Predictor(backend, usual.letterbox, usual.class_names)
+
+
+@pytest.fixture
+def whole_folder(tmp_path):
+    """Eight pictures; the number of each is where its red box begins."""
+    for number in range(8):
+        Pillow.fromarray(picture((60, 80), red=(4 * number, 10, 4 * number + 20, 40))).save(
+            tmp_path / f"{number}.png"
+        )
+    return tmp_path
+
+
+def number_of(frame):
+    return round(np.nonzero(frame[80, :, 2] < 60)[0][0] / 8)
+
+
+@pytest.mark.parametrize(("lanes", "callers"), [(1, 1), (2, 3), (3, 4)])
+def test_so_many_threads_call_the_network_at_once(whole_folder, lanes, callers):
+    class Counting(ColourBackend):
+        inside = most = 0
+
+        def run(self, frames):
+            with self._lock:
+                self.inside += 1
+                self.most = max(self.most, self.inside)
+            together.wait(WAIT_S)
+            with self._lock:
+                self.inside -= 1
+            return super().run(frames)
+
+    together = threading.Barrier(callers)
+    backend = Counting()
+    items = open_source(whole_folder).items[: 2 * callers]
+    list(stream(items, with_backend(backend), StreamSettings(batch_size=1, lanes=lanes)))
+    assert backend.most == callers
+
+
+def test_results_wait_for_those_before_them(whole_folder):
+    """The first picture comes out of the network after the second and third, and out of the stream before them."""
+
+    class FirstIsSlow(ColourBackend):
+        finished = ()
+
+        def run(self, frames):
+            number = number_of(frames[0])
+            if number == 0:
+                assert later.wait(WAIT_S)
+            outputs = super().run(frames)
+            with self._lock:
+                self.finished += (number,)
+            if number == 2:
+                later.set()
+            return outputs
+
+    later = threading.Event()
+    backend = FirstIsSlow()
+    items = open_source(whole_folder).items
+    results = list(stream(items, with_backend(backend), StreamSettings(batch_size=1, lanes=2)))
+    assert backend.finished.index(0) >= 2, "the test sees what it is meant to see"
+    assert [result.item for result in results] == list(items)
+    assert [round(float(result.detections.boxes_xyxy_px[0, 0]) / 4) for result in results] == list(range(8))
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_a_network_that_fails_in_the_middle_fails_there(whole_folder, lanes):
+    class Failing(ColourBackend):
+        def run(self, frames):
+            if number_of(frames[0]) == 4:
+                raise ModelError("is broken")
+            return super().run(frames)
+
+    before = set(threading.enumerate())
+    items = open_source(whole_folder).items
+    results = stream(items, with_backend(Failing()), StreamSettings(batch_size=1, lanes=lanes))
+    assert [next(results).item for _ in range(4)] == list(items[:4])
+    with pytest.raises(ModelError, match="is broken"):
+        next(results)
+    assert set(threading.enumerate()) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_ctrl_c_is_heard_while_the_network_runs(whole_folder, lanes):
+    class Waiting(ColourBackend):
+        def run(self, frames):
+            outputs = super().run(frames)
+            running.set()
+            interrupted.wait(WAIT_S)
+            return outputs
+
+    def interrupt():
+        running.wait(WAIT_S)
+        os.kill(os.getpid(), signal.SIGINT)
+        interrupted.set()
+
+    running, interrupted = threading.Event(), threading.Event()
+    backend = Waiting()
+    items = open_source(whole_folder).items * 50
+    results = stream(items, with_backend(backend), StreamSettings(batch_size=1, lanes=lanes))
+    before = set(threading.enumerate())
+    sender = threading.Thread(target=interrupt)
+    # Whoever runs the tests in the background may have switched Ctrl-C off.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        sender.start()
+        with pytest.raises(KeyboardInterrupt):
+            list(results)
+    finally:
+        sender.join()
+        signal.signal(signal.SIGINT, usual)
+    assert set(threading.enumerate()) == before
+    assert len(backend.shapes) < len(items), "the others are not looked at any more"

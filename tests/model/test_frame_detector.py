@@ -155,3 +155,58 @@ def test_an_export_holds_for_other_batches_and_sizes() -> None:
         )
         frames = some_frames(3, 128, 64)
         torch.testing.assert_close(program.module()(frames), network(frames))
+
+
+@pytest.mark.parametrize("output", ["planes", "cells", "predictions"])
+@pytest.mark.parametrize("name", ["tiny", "yolov5s@v1.0"])
+def test_maps_of_layers_follow_the_outputs(name: str, output: str) -> None:
+    """In float64: rewritten or not, a layer gives what it gave."""
+    detector = lively_detector(name).double()
+    frames = some_frames(2, 64, 96)
+    network = FrameDetector(detector, output)  # type: ignore[arg-type]
+    with torch.no_grad():
+        alone = network(frames)
+        network.layers = (2, *sorted(detector.level_inputs))
+        *outputs, shallow, first, second, third = network(frames)
+        expected = detector.features(frames.permute(0, 3, 1, 2).double() / 255, network.layers)
+    for actual, plane in zip(outputs, [alone] if output == "predictions" else alone, strict=True):
+        torch.testing.assert_close(actual, plane, rtol=0, atol=0)
+    for actual, layer in zip((shallow, first, second, third), network.layers, strict=True):
+        torch.testing.assert_close(actual, expected[layer], rtol=1e-9, atol=1e-9)
+    assert network.output_names[-4:] == tuple(f"layer{layer}" for layer in network.layers)
+
+
+@pytest.mark.parametrize("name", ["tiny", "yolov5n@v4.0", "yolov5n@v7.0"])
+def test_first_weights_are_normal_numbers_of_half_precision(name: str) -> None:
+    """The control: without it a processor that takes the others for zero loses a part of the picture."""
+    detector = build_detector(name, classes=2, seed=1).eval()
+    frames = some_frames(1, 64, 64)
+    lost, apart = {}, {}
+    for shrunk in (False, True):
+        network = FrameDetector(detector, "planes")
+        network.layers = (0,)
+        with torch.no_grad():
+            plain = network(frames)
+            if shrunk:
+                network.shrink_frames()
+                for actual, expected in zip(network(frames), plain, strict=True):
+                    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+            (weights,) = (
+                layer.weight for layer in network.network.model[0].modules() if hasattr(layer, "weight")
+            )
+            normal = weights.abs() >= torch.finfo(torch.float16).smallest_normal
+            lost[shrunk] = 1.0 - normal.double().mean().item()
+            weights.mul_(normal)
+            apart[shrunk] = ((network(frames)[-1] - plain[-1]).norm() / plain[-1].norm()).item()
+    assert lost[False] > 0.1
+    assert lost[True] < 0.002
+    assert apart[False] > 0.02
+    assert apart[True] < 1e-4
+
+
+def test_frames_whose_range_is_cut_need_no_shrinking() -> None:
+    network = FrameDetector(build_detector("tiny", classes=2), picture_format=PictureFormat(3, 8, (16, 235)))
+    before = network.network.model[0].state_dict()
+    network.shrink_frames()
+    for name, tensor in network.network.model[0].state_dict().items():
+        assert torch.equal(tensor, before[name])

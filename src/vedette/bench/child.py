@@ -1,7 +1,8 @@
 """The process that is timed from its start: opens a file, detects in one picture, and tells what memory it took.
 
-Its arguments are ``FILE PICTURE PRECISION DEVICE [HEIGHT WIDTH]``. It prints ``boxes N`` as soon as it has them, then
-the most memory it held in 10^6 bytes, or nothing where the system does not say.
+Its arguments are ``FILE PICTURE PRECISION DEVICE HOW [HEIGHT WIDTH]``; HOW is "compile" or empty. It prints
+``boxes N`` as soon as it has them, then the most memory it held in 10^6 bytes, or nothing where the system does not
+say.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from vedette.infer.load import load
 
 def main(arguments: list[str]) -> int:
     """Run as described above; returns the exit code."""
-    file, picture, precision, device, *size = arguments
+    file, picture, precision, device, how, *size = arguments
     predictor = load(
         file,
         device=device,
         precision=precision,  # type: ignore[arg-type]  # what is none is refused
+        compile=how == "compile",
         image_size=(int(size[0]), int(size[1])) if size else None,
     )
     found = predictor.predict([read_image(Path(picture))])[0]

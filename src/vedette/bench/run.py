@@ -14,18 +14,21 @@ from typing import Any
 
 import cv2
 
-from vedette.bench.timing import ColdStart, Timing, cold_start, time_in_turn
+from vedette.bench.timing import ColdStart, Timing, cold_start, latencies_in_turn, pictures_per_second
 from vedette.bench.variants import PYTORCH, Variant, planned, weights_file, written
 from vedette.checkpoint.atomic import write_atomic
 from vedette.config.bench import BenchConfig
 from vedette.config.evaluate import EvaluateConfig
 from vedette.config.run_folder import create_run_folder
-from vedette.core.device import cpu_threads, thread_count
+from vedette.core.device import cpu_threads, lane_threads, thread_count
 from vedette.data.description import load_description
 from vedette.data.index import load_index
 from vedette.data.synthetic import draw_picture
 from vedette.errors import EXIT_DONE, EXIT_REFUSED, EXIT_SOME_FAILED, DataError, VedetteError
 from vedette.evaluate.run import evaluate
+from vedette.infer.assemble import Assembly, assemble_whole
+from vedette.infer.backends.files import gains_by_lanes
+from vedette.infer.lanes import lanes_on, usual_lanes
 from vedette.infer.predictor import Predictor
 
 Progress = Callable[[str], None]
@@ -64,6 +67,7 @@ class BenchRow:
         return {
             "format": self.variant.format,
             "precision": self.variant.precision,
+            "compile": self.variant.compile,
             "batch_size": self.variant.batch_size,
             "problem": self.variant.problem,
             "runs_in": self.runs_in,
@@ -127,9 +131,13 @@ def bench(config: BenchConfig, progress: Progress | None = None) -> BenchReport:
         files = timed_pictures(config.pictures, Path(scratch))
         ready = written(variants, config, Path(scratch), tell)
         predictors, ready = opened(ready, config)
-        timings = time_in_turn(
+        latencies = latencies_in_turn(
             predictors, files, config.rounds, lambda done, count: tell(f"timing, round {done} of {count}")
         )
+        timings = {
+            variant: Timing(latencies[variant], _folder_rate(variant, predictor, files, config))
+            for variant, predictor in predictors.items()
+        }
         rows = []
         for variant in ready:
             tell(f"cold start of {variant.name}")
@@ -159,27 +167,43 @@ def opened(
             told.append(variant)
             continue
         try:
-            predictors[variant] = _open_variant(variant, config)
+            predictors[variant] = open_variant(variant, config)
             told.append(variant)
         except VedetteError as error:
             told.append(replace(variant, path=None, problem=str(error)))
     return predictors, told
 
 
-def _open_variant(variant: Variant, config: BenchConfig) -> Predictor:
-    """The predictor of a variant that has a file. Raises as ``Predictor.from_file``."""
+def _folder_rate(variant: Variant, predictor: Predictor, files: Sequence[Path], config: BenchConfig) -> float:
+    """Pictures of a folder a second, with the lanes and batches of ``vedette detect``."""
+    assert variant.path is not None
+    wanted = usual_lanes(config.threads) if gains_by_lanes(variant.path) else 1
+    lanes = lanes_on(predictor.backend.device, wanted, asked=0)
+    if lanes == 1:
+        return pictures_per_second(predictor, files, batch_size=max(variant.batch_size, 4), lanes=1)
+    with cpu_threads(lane_threads(config.threads, lanes)):
+        shared = open_variant(variant, config, lanes)
+        return pictures_per_second(shared, files, batch_size=variant.batch_size, lanes=lanes)
+
+
+def open_variant(variant: Variant, config: BenchConfig, lanes: int = 1) -> Predictor:
+    """The predictor of a variant that has a file, for so many threads that call at once. Raises as ``assemble``."""
     assert variant.path is not None
     if variant.format != PYTORCH:
-        return Predictor.from_file(variant.path, threads=config.threads)
+        return assemble_whole(Assembly(weights=(variant.path,), threads=config.threads, lanes=lanes))
     predictor = Predictor.from_file(
         variant.path,
         device=config.device,
         precision=variant.precision,  # type: ignore[arg-type]  # validated by the configuration
+        compile=variant.compile,
     )
     policy = replace(
         predictor.letterbox, size_hw=config.image_size or predictor.letterbox.size_hw, shape="square"
     )
-    return predictor.with_settings(letterbox=policy)
+    predictor = predictor.with_settings(letterbox=policy)
+    if variant.compile:  # what cannot be compiled is told now, not while others are timed
+        predictor.backend.warm_up(predictor.letterbox.size_hw, variant.batch_size)
+    return predictor
 
 
 def _row(
@@ -219,7 +243,7 @@ def _with_ap(
 
 
 def _is_plain(variant: Variant) -> bool:
-    return variant.format == PYTORCH and variant.precision == "float32"
+    return variant.format == PYTORCH and variant.precision == "float32" and not variant.compile
 
 
 def timed_pictures(names: Sequence[str], scratch: Path) -> list[Path]:
@@ -254,6 +278,7 @@ def _protocol(
         else f"{_DRAWN_COUNT} drawn, {_DRAWN_HW[1]} x {_DRAWN_HW[0]}",
         "rounds": config.rounds,
         "threads": thread_count(config.threads),
+        "lanes": usual_lanes(config.threads),  # of runtimes that gain by them
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "system": platform.platform(terse=True),

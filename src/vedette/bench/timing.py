@@ -41,8 +41,8 @@ class Timing:
     Attributes:
         milliseconds: by stage, (5, 50, 95) percentiles a picture: ``decode`` (bytes to pixels), ``preprocess``,
             ``inference``, ``postprocess`` and their ``total``, from bytes in memory to boxes.
-        pictures_per_second: files to boxes, with reading ahead and all cores, as ``vedette detect`` goes through a
-            folder.
+        pictures_per_second: files to boxes, with reading ahead and several lanes, as ``vedette detect`` goes through
+            a folder.
     """
 
     milliseconds: Mapping[str, tuple[float, float, float]]
@@ -62,36 +62,21 @@ class ColdStart:
     peak_mb: float | None
 
 
-def time_in_turn(
-    predictors: Mapping[Variant, Predictor],
-    files: Sequence[Path],
-    rounds: int,
-    progress: Callable[[int, int], None],
-) -> dict[Variant, Timing]:
-    """Time predictors on picture files: latencies in turn, then each through all files for some seconds.
-
-    Args:
-        predictors: what to time, ready.
-        files: pictures.
-        rounds: that count.
-        progress: told after each round: how many, of how many.
-    """
-    latencies = latencies_in_turn(predictors, files, rounds, progress)
-    return {
-        variant: Timing(latencies[variant], _pictures_per_second(predictor, variant, files))
-        for variant, predictor in predictors.items()
-    }
-
-
 def latencies_in_turn(
     predictors: Mapping[Variant, Predictor],
     files: Sequence[Path],
     rounds: int,
     progress: Callable[[int, int], None],
 ) -> dict[Variant, dict[str, tuple[float, float, float]]]:
-    """``Timing.milliseconds`` of predictors, as of :func:`time_in_turn`.
+    """``Timing.milliseconds`` of predictors on picture files.
 
     Each round every variant handles one batch, from bytes in memory to boxes; the first rounds do not count.
+
+    Args:
+        predictors: what to time, ready.
+        files: pictures.
+        rounds: that count.
+        progress: told after each round: how many, of how many.
     """
     encoded = [path.read_bytes() for path in files]
     samples: dict[Variant, list[list[float]]] = {variant: [] for variant in predictors}
@@ -130,9 +115,10 @@ def _percentiles(samples: FloatArray) -> dict[str, tuple[float, float, float]]:
     }
 
 
-def _pictures_per_second(predictor: Predictor, variant: Variant, files: Sequence[Path]) -> float:
+def pictures_per_second(predictor: Predictor, files: Sequence[Path], *, batch_size: int, lanes: int) -> float:
+    """``Timing.pictures_per_second``: through all files again and again, for some seconds."""
     one_pass = [SourceItem(path.as_posix(), path) for path in files]
-    settings = StreamSettings(batch_size=max(variant.batch_size, 4), workers=2)
+    settings = StreamSettings(batch_size=batch_size, workers=2, lanes=lanes)
     pictures, started = 0, time.perf_counter()
     items = tuple(one_pass * max(1, 32 // len(one_pass)))
     while (spent := time.perf_counter() - started) < _THROUGHPUT_SECONDS:
@@ -153,7 +139,8 @@ def _cold_start_once(
     variant: Variant, picture: Path, device: str, image_size: SizeHW | None
 ) -> ColdStart | None:
     precision = variant.precision if variant.format == PYTORCH else "float32"  # a file has its own
-    arguments = [str(variant.path), str(picture), precision, device, *map(str, image_size or ())]
+    how = "compile" if variant.compile else ""
+    arguments = [str(variant.path), str(picture), precision, device, how, *map(str, image_size or ())]
     started = time.perf_counter()
     try:
         process = subprocess.Popen(

@@ -33,6 +33,7 @@ class Variant:
         batch_size: pictures at once.
         path: what to open; None if there is nothing to run.
         problem: why there is nothing; "" if there is.
+        compile: through torch.compile.
     """
 
     format: str
@@ -40,12 +41,14 @@ class Variant:
     batch_size: int
     path: Path | None = None
     problem: str = ""
+    compile: bool = False
 
     @property
     def name(self) -> str:
         """For tables and plots."""
         batch = f", batch {self.batch_size}" if self.batch_size > 1 else ""
-        return f"{self.format} {self.precision}{batch}"
+        compiled = ", compiled" if self.compile else ""
+        return f"{self.format} {self.precision}{compiled}{batch}"
 
 
 def weights_file(weights: str) -> Path:
@@ -84,9 +87,12 @@ def planned(config: BenchConfig) -> list[Variant]:
         )
     precisions = config.precisions or _usual_precisions(config)
     variants = [
-        Variant(name, precision, batch_size, problem=_refusal(name, precision, config.device))
+        Variant(
+            name, precision, batch_size, problem=_refusal(name, precision, config.device), compile=compile
+        )
         for name in dict.fromkeys(formats)
         for precision in dict.fromkeys(precisions)
+        for compile in ((False, True) if name == PYTORCH and config.compile else (False,))
         for batch_size in dict.fromkeys(config.batch_sizes)
     ]
     # Of number formats that nobody named, those that a runtime does not have are no news.

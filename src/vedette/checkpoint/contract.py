@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from vedette.checkpoint.class_names import checked_class_names
+from vedette.checkpoint.feature_maps import FeatureMaps
 from vedette.checkpoint.golden import Golden
 from vedette.checkpoint.strict_json import Fields, parse_json
 from vedette.checkpoint.suppression import nms_from_fields, nms_to_dict
@@ -89,8 +90,9 @@ class ExportContract:
         strides: frame pixels a cell, by level, in the order of the outputs.
         anchors_px: by level the (width, height) pairs, in frame pixels.
         input: what the network takes.
-        output: "levels": raw planes [B, A*(5+C), h, w], one output a level. "decoded": float [B, N, 5+C].
-            "detections": float32 [B, M, 6] after suppression, see :class:`vedette.infer.outputs.FinalOutputs`.
+        output: "planes": raw [B, A*(5+C), h, w], one output a level. "cells": the same as [B, h, w, A*(5+C)].
+            "predictions": float [B, N, 5+C], decoded. "detections": float32 [B, M, 6] after suppression, see
+            :class:`vedette.infer.outputs.FinalOutputs`.
         precision: number format of the network's weights and layers.
         frame_hw: the only frame size it takes; None: any multiples of the largest stride.
         batch_size: the only number of frames it takes; None: any.
@@ -100,6 +102,7 @@ class ExportContract:
         vedette_version: of the exporter.
         calibration_sha256: of the frames that int8 ranges were measured on; None without.
         golden: pictures with the detections that PyTorch found in them.
+        features: maps of layers that follow these outputs; None: there are none.
     """
 
     format: str
@@ -118,6 +121,7 @@ class ExportContract:
     vedette_version: str
     calibration_sha256: str | None = None
     golden: Golden | None = None
+    features: FeatureMaps | None = None
 
     @property
     def classes(self) -> int:
@@ -146,6 +150,8 @@ class ExportContract:
             "vedette_version": self.vedette_version,
             "calibration_sha256": self.calibration_sha256,
             "golden": None if self.golden is None else self.golden.to_dict(),
+            # Without them, files are what they were before there were any.
+            **({} if self.features is None else {"features": self.features.to_dict()}),
         }
 
     def to_json(self) -> str:
@@ -186,7 +192,7 @@ class ExportContract:
                 fix="update vedette",
             )
         keys = ["kind", "schema_version", *(field.name for field in fields(cls))]
-        read = Fields.of(value, where, keys)
+        read = Fields.of(value, where, [key for key in keys if key != "features" or key in value])
         anchors_px = _anchors(read)
         names = read.several("class_names", 1, _MAX_CLASSES)
         contract = cls(
@@ -208,6 +214,7 @@ class ExportContract:
             if read.absent("calibration_sha256")
             else _sha256(read, "calibration_sha256"),
             golden=None if read.absent("golden") else Golden.from_fields(read, "golden"),
+            features=FeatureMaps.from_fields(read, "features") if "features" in read.values else None,
         )
         contract.check(where)
         return contract
@@ -229,10 +236,24 @@ class ExportContract:
                 for picture in (self.golden.pictures if self.golden else ())
                 for name in {found.class_name for found in picture.detections}
             ),
+            "features": self.features is not None and not self._features_fit(self.features),
+            "golden": any(
+                {kept.layer: len(kept.means) for kept in picture.features} != self._shown_channels()
+                for picture in (self.golden.pictures if self.golden else ())
+            ),
         }
         for name, wrong in problems.items():
             if wrong:
                 raise CheckpointError("contradicts other values of the contract", where=f"{where}: {name}")
+
+    def _features_fit(self, features: FeatureMaps) -> bool:
+        """Maps of whole cells, beside raw values: of a decoded box nobody knows its logits any more."""
+        raw = self.output in ("planes", "cells")
+        whole = all(max(self.strides) % shown.stride == 0 for shown in features.maps)
+        return raw and whole and len(features.level_inputs) == len(self.strides)
+
+    def _shown_channels(self) -> dict[int, int]:
+        return {} if self.features is None else {shown.layer: shown.channels for shown in self.features.maps}
 
 
 def _letterbox(parent: Fields) -> LetterboxPolicy:

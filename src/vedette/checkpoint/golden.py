@@ -11,6 +11,7 @@ import binascii
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from vedette.checkpoint.feature_maps import MAX_MAPS, ExpectedMap
 from vedette.checkpoint.strict_json import Fields
 from vedette.checkpoint.suppression import nms_from_fields, nms_to_dict
 from vedette.core.letterbox import MAX_SIDE, Letterbox
@@ -59,11 +60,13 @@ class GoldenPicture:
         png: the encoded picture.
         placement: in the frame.
         detections: best first.
+        features: what must be in the maps that the file shows, if it shows any.
     """
 
     png: bytes
     placement: ExpectedPlacement
     detections: tuple[ExpectedDetection, ...]
+    features: tuple[ExpectedMap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,11 @@ class Golden:
                     "detections": [
                         [*found.box_xyxy_px, found.score, found.class_name] for found in picture.detections
                     ],
+                    **(
+                        {"features": [kept.to_dict() for kept in picture.features]}
+                        if picture.features
+                        else {}
+                    ),
                 }
                 for picture in self.pictures
             ],
@@ -109,7 +117,9 @@ class Golden:
 
 
 def _picture(value: object, where: str) -> GoldenPicture:
-    read = Fields.of(value, where, [field.name for field in fields(GoldenPicture)])
+    keys = [field.name for field in fields(GoldenPicture)]
+    shows = isinstance(value, dict) and "features" in value
+    read = Fields.of(value, where, keys if shows else keys[:-1])
     encoded = read.text("png", MAX_PNG_BYTES * 4 // 3, 4)
     try:
         png = base64.b64decode(encoded, validate=True)
@@ -128,6 +138,10 @@ def _picture(value: object, where: str) -> GoldenPicture:
         tuple(
             _detection(row, read.place(f"detection {number}"))
             for number, row in enumerate(read.several("detections", 0, MAX_DETECTIONS))
+        ),
+        tuple(
+            ExpectedMap.from_value(kept, read.place(f"feature map {number}"))
+            for number, kept in enumerate(read.several("features", 1, MAX_MAPS) if shows else ())
         ),
     )
 

@@ -11,7 +11,14 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from vedette.errors import EXIT_INTERRUPTED, EXIT_REFUSED, UsageError, VedetteError, nearest
+from vedette.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_REFUSED,
+    MissingExtraError,
+    UsageError,
+    VedetteError,
+    nearest,
+)
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("vedette.cli.train", "Train a detector on your pictures."),
@@ -55,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not error.joint or os.environ.get("RANK", "0") == "0":
             _print_error(str(error))
         return error.exit_code
+    except ModuleNotFoundError as error:
+        # Files of other runtimes do without torch; all that reads, writes or trains checkpoints imports it.
+        if error.name != "torch" or os.environ.get("VEDETTE_DEBUG"):
+            raise
+        missing = MissingExtraError("torch", "cpu", f"vedette {argv[0]} with these arguments")
+        _print_error(str(missing))
+        return missing.exit_code
     except KeyboardInterrupt:
         _print_error("interrupted")
         return EXIT_INTERRUPTED

@@ -45,6 +45,7 @@ def _print(console: Console, result: ExportedFormat) -> None:
     if result.verification is not None:
         console.print(heading(result.verification), markup=False, style="bold")
         console.print(verification_table(result.verification))
+        console.print(feature_line(result.verification), markup=False, end="")
     for problem in result.verification.problems if result.verification else ():
         console.print(f"differs: {problem}", markup=False)
     if result.error is not None:
@@ -75,6 +76,12 @@ def verification_table(verification: Verification) -> Table:
         change = "" if verification.ap_change is None else f"{verification.ap_change:+.4f}"
         table.add_row("data set", *_cells(verification.data), ap, change)
     return table
+
+
+def feature_line(verification: Verification) -> str:
+    """How far the maps of layers are from PyTorch's, with the end of the line; "" without such maps."""
+    parts = [f"{name} {apart:.2g}" for name, apart in verification.features.items()]
+    return f"feature maps differ by these parts of their values: {', '.join(parts)}\n" if parts else ""
 
 
 def _cells(differences: Differences) -> list[str]:

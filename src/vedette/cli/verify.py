@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vedette.cli.export import heading, verification_table
+from vedette.cli.export import feature_line, heading, verification_table
 from vedette.cli.flags import run_with_config
 from vedette.config.export import VerifyConfig
 from vedette.errors import EXIT_DONE, EXIT_REFUSED
@@ -37,6 +37,7 @@ def _verify(config: VerifyConfig) -> int:
         write_atomic(Path(config.json_path), json.dumps(result.to_dict(), indent=1).encode("ascii"))
     console.print(heading(result), markup=False, style="bold")
     console.print(verification_table(result))
+    console.print(feature_line(result), markup=False, end="")
     for problem in result.problems:
         console.print(f"differs: {problem}", markup=False)
     verdict = "finds what PyTorch finds" if result.passed else "does not find what PyTorch finds"

@@ -15,6 +15,14 @@ Augment = Annotated[
     ),
 ]
 
+Compile = Annotated[
+    bool,
+    Field(
+        description="Run checkpoints through torch.compile: the same boxes, usually a little sooner, after up to a "
+        "minute for each size of batch; needs a C++ compiler"
+    ),
+]
+
 Ensemble = Annotated[
     Literal["nms", "wbf"],
     Field(

@@ -31,6 +31,10 @@ class BenchConfig(Config):
         "and int8 if there is --data to calibrate on",
         json_schema_extra=_flags("--precision", "--precisions"),
     )
+    compile: bool = Field(
+        False,
+        description="Time PyTorch through torch.compile, too; takes up to a minute for each number format",
+    )
     batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1)] = Field(
         (1,),
         description="Pictures that go through the network together; several are timed one by one",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from vedette.config.assembly import Augment, Ensemble, EnsembleWeights, Overlap, Tile, TileWhole
+from vedette.config.assembly import Augment, Compile, Ensemble, EnsembleWeights, Overlap, Tile, TileWhole
 from vedette.config.base import Config, SizeHWField
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -100,9 +100,11 @@ class DetectConfig(Config):
         False,
         description="The same as --precision fp16 on a GPU; the CPU stays at float32, and says so",
     )
+    compile: Compile = False
     batch_size: Annotated[int, Field(ge=0, le=4096)] = Field(
         0,
-        description="Pictures that go through the network together; 0: fitted to the device",
+        description="Pictures that go through the network together; 0: as many as the file takes, else fitted to the "
+        "device",
         json_schema_extra=_flags("--batch-size", "--batch"),
     )
     workers: Annotated[int, Field(ge=0, le=256)] = Field(
@@ -112,6 +114,12 @@ class DetectConfig(Config):
     threads: Annotated[int, Field(ge=0, le=1024)] = Field(
         0,
         description="CPU threads of the network; 0: as many as PyTorch chooses",
+    )
+    lanes: Annotated[int, Field(ge=0, le=256)] = Field(
+        0,
+        description="Pictures that are in the network at the same time, each on its share of the CPU threads; more a "
+        "second, but each takes longer; 0: for folders and videos one a thread, at most 8, where ONNX Runtime or "
+        "OpenVINO runs the network; else one",
     )
     vid_stride: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         1,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from vedette.config.assembly import Augment, Ensemble, EnsembleWeights, Overlap, Tile, TileWhole
+from vedette.config.assembly import Augment, Compile, Ensemble, EnsembleWeights, Overlap, Tile, TileWhole
 from vedette.config.base import Config, SizeHWField
 
 Threshold = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -82,11 +82,17 @@ class EvaluateConfig(Config):
     overlap: Overlap = 0.2
     tile_whole: TileWhole = True
     device: str = Field("", description="cpu, 0, cuda:1, mps; empty: the first GPU, else the CPU")
+    compile: Compile = False
     precision: Literal["auto", "float32", "bf16", "fp16"] = Field(
         "float32", description="Arithmetic of the network; boxes are decoded in float32 always"
     )
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Threads that read pictures ahead")
     threads: Annotated[int, Field(ge=0, le=1024)] = Field(0, description="CPU threads of the network; 0: all")
+    lanes: Annotated[int, Field(ge=0, le=256)] = Field(
+        0,
+        description="Batches that are in the network at the same time, each on its share of the CPU threads; 0: one a "
+        "thread, at most 8, where ONNX Runtime or OpenVINO runs it; else one",
+    )
     project: str = Field("runs/val", description="Folder that holds the runs")
     name: str = Field("exp", description="Name of the run; a number is added if it exists")
     exist_ok: bool = Field(False, description="Write into an existing run folder of that name")

@@ -62,6 +62,12 @@ class ExportConfig(Config):
         description="What the network gives: raw planes, raw cells, or decoded predictions, as v7.0 did; default: "
         "what the format is fastest with",
     )
+    features: Annotated[tuple[str, ...], BeforeValidator(as_words)] = Field(
+        (),
+        description="Layers whose maps the file gives, too: rows, names such as backbone.p3, or box: what the output "
+        "convolutions read",
+        json_schema_extra=_flags("--features", bare="box"),
+    )
     nms: bool = Field(False, description="End the network in suppression, with the thresholds below built in")
     agnostic_nms: bool = Field(False, description="Built-in suppression across classes; includes --nms")
     conf_threshold: Fraction = Field(
@@ -137,6 +143,10 @@ class VerifyConfig(Config):
     max_differing: Fraction | None = Field(
         None,
         description="Greatest share of boxes that differ by more, or that one of both misses; default: by precision",
+    )
+    max_feature_difference: Fraction | None = Field(
+        None,
+        description="Greatest difference of a map of a layer, as a part of its values; default: by precision",
     )
     max_ap_change: Fraction | None = Field(
         None, description="Greatest change of AP, 0..1; default: by precision"

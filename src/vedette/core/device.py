@@ -120,6 +120,11 @@ def thread_count(requested: int = 0) -> int:
     return os.cpu_count() or 1
 
 
+def lane_threads(threads: int, lanes: int) -> int:
+    """CPU threads of each of several lanes, an equal share; with one lane what was asked for, 0: all."""
+    return threads if lanes == 1 else max(1, thread_count(threads) // lanes)
+
+
 @contextlib.contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
     """Let torch use so many CPU threads in this block, then as many as before; 0 changes nothing.

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vedette.core.boxes import cxcywh_to_xyxy
 from vedette.core.types import BoolArray, FloatArray, IntArray
@@ -20,6 +22,8 @@ from vedette.errors import ModelError
 
 MERGE_BELOW = 3000
 """The published rule merges only pictures with fewer candidates than this."""
+
+CornersT = TypeVar("CornersT", FloatArray, NDArray[np.float64])
 
 _BLOCK = 256
 """Candidates resolved at once; the matrices of a block stay in the cache of a processor."""
@@ -237,8 +241,8 @@ def _group_iou(boxes: FloatArray, first: IntArray, second: IntArray, groups: Int
     return iou
 
 
-def pairwise_iou(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
-    """Intersection over union of every pair of corners: float32 [N, 4] and [M, 4] to [N, M], 0..1.
+def pairwise_iou(a_xyxy: CornersT, b_xyxy: CornersT) -> CornersT:
+    """Intersection over union of every pair of corners: [N, 4] and [M, 4] of one type to [N, M], 0..1.
 
     Plain inter / (area a + area b - inter) without an epsilon (evaluation.md); 0 where that is not a number. The
     same operations in the same order as :func:`vedette.core.iou.pairwise_iou`, so the same bits.
@@ -254,7 +258,7 @@ def pairwise_iou(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
         inter *= np.maximum(height, 0, out=height)
         union = (a_x2 - a_x1) * (a_y2 - a_y1) + (b_x2 - b_x1) * (b_y2 - b_y1)
         union -= inter
-        iou: FloatArray = np.divide(inter, union, out=inter)
+        iou: CornersT = np.divide(inter, union, out=inter)
     iou[np.isnan(iou)] = 0.0  # 0 / 0 for two empty boxes; inf / inf where areas overflow
     return iou
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vedette.config.evaluate import EvaluateConfig
 from vedette.config.run_folder import create_run_folder
-from vedette.core.device import cpu_threads
+from vedette.core.device import cpu_threads, lane_threads
 from vedette.data.description import load_description
 from vedette.data.index import SplitIndex, load_index
 from vedette.errors import UsageError
@@ -17,7 +17,9 @@ from vedette.evaluate.report import write_evaluation_report
 from vedette.evaluate.result import Evaluation, WithoutTiles
 from vedette.evaluate.run import Progress, evaluate
 from vedette.infer.assemble import assemble, assembly_of
+from vedette.infer.backends.files import gains_by_lanes
 from vedette.infer.configured import asked_precision
+from vedette.infer.lanes import check_lanes, lanes_on, usual_lanes
 from vedette.infer.tiling import AnyPredictor, TiledPredictor
 
 _log = logging.getLogger(__name__)
@@ -48,7 +50,9 @@ def evaluate_checkpoint(config: EvaluateConfig, *, progress: Progress | None = N
         if not getattr(config, name):
             raise UsageError(f"--{name} is missing", where="vedette val", fix=f"give --{name} FILE")
     precision = asked_precision(config.half, config.precision, config.device)
-    predictor = assemble(assembly_of(config, precision))
+    wanted = _lanes(config)
+    predictor = assemble(replace(assembly_of(config, precision), lanes=wanted))
+    lanes = lanes_on(predictor.backend.device, wanted, config.lanes)
     if config.dnn:
         _log.warning("--dnn: the file of the weights says what runs it; OpenCV's network reader is not used")
     description = load_description(config.data)
@@ -60,8 +64,9 @@ def evaluate_checkpoint(config: EvaluateConfig, *, progress: Progress | None = N
             predictor.picture_format,
         )
     folder = create_run_folder(config.project, config.name, config.exist_ok)
-    with cpu_threads(config.threads):
-        evaluation = _measured(predictor, index, config, progress)
+    with cpu_threads(lane_threads(config.threads, lanes)):
+        settings = config.model_copy(update={"lanes": lanes})
+        evaluation = _measured(predictor, index, settings, progress)
     evaluation.write_json(folder / "metrics.json")
     if config.json_path:
         evaluation.write_json(Path(config.json_path))
@@ -73,6 +78,15 @@ def evaluate_checkpoint(config: EvaluateConfig, *, progress: Progress | None = N
     title = f"{folder.name}: {names} on {Path(config.data).stem}"
     write_evaluation_report(evaluation, folder, title=title, plots=config.plots)
     return CheckpointEvaluation(evaluation, index, folder)
+
+
+def _lanes(config: EvaluateConfig) -> int:
+    """Those asked for, else what the files pass most pictures with. Raises UsageError."""
+    check_lanes(config.lanes, config.threads)
+    if config.lanes or config.tile is not None:
+        return config.lanes or 1
+    gains = all(gains_by_lanes(Path(name)) for name in config.weights)
+    return usual_lanes(config.threads) if gains else 1
 
 
 def _measured(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from vedette.core.types import BoolArray, IntArray
 from vedette.evaluate.match import Pairs, overlapping_pairs
@@ -104,7 +103,7 @@ def confusion_yolov5(
     """
     seen = (np.diff(predictions.offsets) > 0) & (np.diff(truth.offsets) > 0)
     predictions = keep_predictions(predictions, predictions.scores > confidence)
-    pairs = overlapping_pairs(predictions, truth, max(iou_threshold, 1e-12), torch.float32)
+    pairs = overlapping_pairs(predictions, truth, max(iou_threshold, 1e-12), np.float32)
     pairs = pairs.where(pairs.overlap > np.float32(iou_threshold))
     pairs = pairs.where(np.lexsort((pairs.truth, pairs.prediction, -pairs.overlap)))
     pairs = pairs.where(np.sort(first_positions(pairs.prediction)))

@@ -12,6 +12,7 @@ import numpy as np
 from vedette.core.types import Detections, Image, SizeHW
 from vedette.evaluate.protocol import ReferenceFrame, frame_yolov5, plan_batches, plan_batches_yolov5
 from vedette.evaluate.reading import ReadBatch, read_ahead
+from vedette.infer.stream import through_lanes
 from vedette.infer.tiling import TiledPredictor
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ WHOLE: Part = (0, 1)
 
 
 def detect_vedette(
-    predictor: AnyPredictor, index: SplitIndex, batch_size: int, threads: int, part: Part = WHOLE
+    predictor: AnyPredictor,
+    index: SplitIndex,
+    batch_size: int,
+    threads: int,
+    part: Part = WHOLE,
+    lanes: int = 1,
 ) -> Iterator[ReadBatch[Detections]]:
     """Detections as ``vedette detect`` makes them; reading threads letterbox ahead."""
 
@@ -38,8 +44,12 @@ def detect_vedette(
     pictures_a_batch = 1 if isinstance(predictor, TiledPredictor) else batch_size
     planned = plan_batches(index.sizes_hw.astype(np.int64), predictor.letterbox, pictures_a_batch)
     pictures = predictor.picture_format
-    for batch in read_ahead(index, planned[part[0] :: part[1]], prepare, threads, pictures):
-        yield ReadBatch(batch.positions, predictor.detect(batch.pictures), batch.failed)
+    read = read_ahead(index, planned[part[0] :: part[1]], prepare, threads, pictures)
+
+    def detect(batch: ReadBatch[PreparedPicture]) -> ReadBatch[Detections]:
+        return ReadBatch(batch.positions, predictor.detect(batch.pictures), batch.failed)
+
+    yield from through_lanes(read, detect, lanes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +61,12 @@ class _ReferencePicture:
 
 
 def detect_yolov5(
-    predictor: Predictor, index: SplitIndex, batch_size: int, threads: int, part: Part = WHOLE
+    predictor: Predictor,
+    index: SplitIndex,
+    batch_size: int,
+    threads: int,
+    part: Part = WHOLE,
+    lanes: int = 1,
 ) -> Iterator[ReadBatch[Detections]]:
     """Detections by the rules of the reference's validation; suppression counts as ``inference`` in the timing."""
     letterbox = predictor.letterbox
@@ -70,9 +85,13 @@ def detect_yolov5(
     sizes_hw = index.sizes_hw.astype(np.int64)
     planned = plan_batches_yolov5(sizes_hw, batch_size, long_side, letterbox.stride)
     pictures = predictor.picture_format
-    for batch in read_ahead(index, planned[part[0] :: part[1]], prepare, threads, pictures):
+    read = read_ahead(index, planned[part[0] :: part[1]], prepare, threads, pictures)
+
+    def detect(batch: ReadBatch[_ReferencePicture]) -> ReadBatch[Detections]:
         found = _detect_frames(predictor, batch.pictures) if batch.pictures else []
-        yield ReadBatch(batch.positions, found, batch.failed)
+        return ReadBatch(batch.positions, found, batch.failed)
+
+    yield from through_lanes(read, detect, lanes)
 
 
 def _detect_frames(predictor: Predictor, pictures: Sequence[_ReferencePicture]) -> list[Detections]:

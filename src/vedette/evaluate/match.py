@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
-from vedette.core.iou import pairwise_iou
+from vedette.core.nms import pairwise_iou
 from vedette.core.types import BoolArray, IntArray
 from vedette.evaluate.packed import Float64Array, Predictions, Truth
 
@@ -58,7 +59,7 @@ class Matches:
 
 
 def overlapping_pairs(
-    predictions: Predictions, truth: Truth, minimum: float, dtype: torch.dtype = torch.float64
+    predictions: Predictions, truth: Truth, minimum: float, dtype: type[np.floating[Any]] = np.float64
 ) -> Pairs:
     """All pairs of one picture whose overlap is at least ``minimum`` (> 0), of whatever classes.
 
@@ -69,12 +70,12 @@ def overlapping_pairs(
     for image in np.flatnonzero(occupied):
         first, last = predictions.offsets[image : image + 2]
         truth_first, truth_last = truth.offsets[image : image + 2]
-        found = torch.from_numpy(predictions.boxes_xyxy_px[first:last]).to(dtype)
-        wanted = torch.from_numpy(truth.boxes_xyxy_px[truth_first:truth_last]).to(dtype)
-        overlap = pairwise_iou(found, wanted).double().numpy()  # [n, m]
+        found: NDArray[Any] = predictions.boxes_xyxy_px[first:last].astype(dtype)
+        wanted: NDArray[Any] = truth.boxes_xyxy_px[truth_first:truth_last].astype(dtype)
+        overlap = pairwise_iou(found, wanted).astype(np.float64)  # [n, m]
         crowd = truth.ignored[truth_first:truth_last]
         if crowd.any():
-            overlap[:, crowd] = _covered_part(overlap[:, crowd], found, wanted[torch.from_numpy(crowd)])
+            overlap[:, crowd] = _covered_part(overlap[:, crowd], found, wanted[crowd])
         rows, columns = np.nonzero(overlap >= minimum)
         parts.append(Pairs(rows + first, columns + truth_first, overlap[rows, columns]))
     return Pairs(
@@ -84,12 +85,12 @@ def overlapping_pairs(
     )
 
 
-def _covered_part(iou: Float64Array, found: torch.Tensor, wanted: torch.Tensor) -> Float64Array:
+def _covered_part(iou: Float64Array, found: NDArray[Any], wanted: NDArray[Any]) -> Float64Array:
     """Intersection / area of the prediction from the IoU: i = u (a + b) / (1 + u)."""
     area = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
     wanted_area = (wanted[:, 2] - wanted[:, 0]) * (wanted[:, 3] - wanted[:, 1])
-    area_n1 = area.double().numpy()[:, None]
-    intersection = iou * (area_n1 + wanted_area.double().numpy()) / (1.0 + iou)
+    area_n1 = area.astype(np.float64)[:, None]
+    intersection = iou * (area_n1 + wanted_area.astype(np.float64)) / (1.0 + iou)
     covered: Float64Array = np.divide(
         intersection, area_n1, out=np.zeros_like(intersection), where=np.broadcast_to(area_n1 > 0, iou.shape)
     )
@@ -148,7 +149,7 @@ def match_yolov5(predictions: Predictions, truth: Truth) -> BoolArray:
     overlaps it by more than 0.5 (strictly, float32) takes it, and counts at every threshold below its IoU.
     Ignored boxes do not exist in this rule: leave them out of ``truth``.
     """
-    pairs = overlapping_pairs(predictions, truth, 0.5, torch.float32)
+    pairs = overlapping_pairs(predictions, truth, 0.5, np.float32)
     pairs = pairs.where(predictions.class_ids[pairs.prediction] == truth.class_ids[pairs.truth])
     order = np.lexsort((pairs.truth, -pairs.overlap, pairs.prediction))
     best = pairs.where(order[first_of_each(pairs.prediction[order])])

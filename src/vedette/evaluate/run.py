@@ -66,7 +66,7 @@ def evaluate(
     Args:
         predictor: the model; thresholds, classes and frame size are set here, by ``settings``.
         index: the split.
-        settings: protocol and thresholds; device and precision are those of the predictor.
+        settings: protocol, thresholds and lanes (0: one); device and precision are those of the predictor.
         progress: told how far it is.
         watch: told which pictures the predictor's backend has just seen.
 
@@ -117,7 +117,8 @@ def find_boxes(
     found: dict[int, Detections] = {}
     failed: list[FailedImage] = []
     spent: Counter[str] = Counter()
-    for batch in _batches(predictor, index, settings, part):
+    lanes = 1 if watch is not None else settings.lanes or 1
+    for batch in _batches(predictor, index, settings, part, lanes):
         if watch is not None:
             watch(batch.positions)
         found.update(zip(batch.positions, batch.pictures, strict=True))
@@ -130,13 +131,13 @@ def find_boxes(
 
 
 def _batches(
-    predictor: AnyPredictor, index: SplitIndex, settings: EvaluateConfig, part: Part
+    predictor: AnyPredictor, index: SplitIndex, settings: EvaluateConfig, part: Part, lanes: int
 ) -> Iterator[ReadBatch[Detections]]:
     if settings.protocol == "vedette":
-        return detect_vedette(predictor, index, settings.batch_size, settings.workers, part)
+        return detect_vedette(predictor, index, settings.batch_size, settings.workers, part, lanes)
     if isinstance(predictor, TiledPredictor):
         raise UsageError("the published protocol has no tiles", where="protocol", fix="use 'vedette'")
-    return detect_yolov5(predictor, index, settings.batch_size, settings.workers, part)
+    return detect_yolov5(predictor, index, settings.batch_size, settings.workers, part, lanes)
 
 
 def measure_found(

@@ -175,8 +175,7 @@ def _aligned(truth: TrackBoxes, found: TrackBoxes) -> _Sequence:
 
 
 def _iou(first: Float64Array, second: Float64Array) -> Float64Array:
-    overlap: Float64Array = pairwise_iou(first.astype(np.float64), second.astype(np.float64))  # type: ignore[assignment]
-    return overlap
+    return pairwise_iou(first.astype(np.float64), second.astype(np.float64))
 
 
 def _hota(sequence: _Sequence) -> _Three:

@@ -31,6 +31,7 @@ FEATURES = (
     "cells",
     "predictions",
     "detections",
+    "maps of layers",
 )
 """What can be asked of a format: number formats, shapes left open, kinds of output."""
 
@@ -95,6 +96,7 @@ _ONE_PICTURE = (
     "its input is a picture, as apps have it, and those come one at a time; Core ML makes batches by itself"
 )
 _PLANNED_MEMORY = "its memory is laid out when it is exported, for frames of one number and size"
+_NO_MAPS = "its files are for detection; use onnx, openvino or torchscript, or load the checkpoint"
 _COREML_PLANES = "Core ML keeps maps as planes; use --outputs planes"
 
 FORMATS: dict[str, Format] = {
@@ -134,6 +136,7 @@ FORMATS: dict[str, Format] = {
             "fp16": "it is verified on the CPU, which has no fast float16; use bf16, or run the checkpoint on the GPU",
             "int8": _TORCH_INT8,
             "detections": _SUPPRESSION_OUTSIDE,
+            "maps of layers": _NO_MAPS,
         },
     ),
     "aotinductor": Format(
@@ -145,6 +148,7 @@ FORMATS: dict[str, Format] = {
             "fp16": "it is compiled for the CPU, which has no fast float16; use bf16, or run the checkpoint on the GPU",
             "int8": _TORCH_INT8,
             "detections": _SUPPRESSION_OUTSIDE,
+            "maps of layers": _NO_MAPS,
         },
     ),
     "ncnn": Format(
@@ -159,6 +163,7 @@ FORMATS: dict[str, Format] = {
             "cells": _NCNN_PLANES,
             "predictions": _NCNN_PLANES,
             "detections": _SUPPRESSION_OUTSIDE,
+            "maps of layers": _NO_MAPS,
         },
         input=InputFormat(layout="nchw", dtype="float32"),
         output="planes",
@@ -177,6 +182,7 @@ FORMATS: dict[str, Format] = {
             "cells": _COREML_PLANES,
             "predictions": _COREML_PLANES,
             "detections": _SUPPRESSION_OUTSIDE,
+            "maps of layers": _NO_MAPS,
         },
         output="planes",
         systems=("darwin",),
@@ -194,6 +200,7 @@ FORMATS: dict[str, Format] = {
             "any batch size": _PLANNED_MEMORY,
             "any image size": _PLANNED_MEMORY,
             "detections": _SUPPRESSION_OUTSIDE,
+            "maps of layers": _NO_MAPS,
         },
     ),
     "litert": Format(
@@ -209,16 +216,41 @@ FORMATS: dict[str, Format] = {
             "any image size": "XNNPACK cannot follow a change of size; the number of frames can be open",
             "predictions": "litert-torch has no power of a tensor, which decoding takes; use cells or planes",
             "detections": _SUPPRESSION_OUTSIDE,
+            "maps of layers": _NO_MAPS,
         },
     ),
 }
 
 
+FORMER_NAMES = {"tflite": "litert"}
+"""What export.py called them."""
+
+NOT_WRITTEN = {
+    "engine": (
+        "TensorRT builds an engine on the machine that runs it",
+        "export onnx, and build the engine from that: docs/export.md, TensorRT",
+    ),
+    "saved_model": ("vedette writes no TensorFlow graphs", "use litert, which TensorFlow Lite runs, or onnx"),
+    "pb": ("vedette writes no TensorFlow graphs", "use litert, which TensorFlow Lite runs, or onnx"),
+    "edgetpu": (
+        "the compiler of Edge TPUs takes int8 files of TensorFlow Lite, and vedette writes float32 ones",
+        "use litert on the processor beside it, or openvino with --precision int8",
+    ),
+    "tfjs": ("vedette writes no TensorFlow graphs", "use onnx, which ONNX Runtime Web runs in browsers"),
+    "paddle": ("vedette writes no files of PaddlePaddle", "use onnx, or openvino"),
+}
+"""Formats of export.py that vedette does not write: the reason, and what to use."""
+
+
 def find_format(name: str) -> Format:
-    """The format of that name. Raises UsageError."""
-    if name not in FORMATS:
+    """The format of that name, or of the one it had in export.py. Raises UsageError."""
+    if name in NOT_WRITTEN:
+        reason, route = NOT_WRITTEN[name]
+        raise UsageError(reason, where=f"--format {name}", fix=route)
+    current = FORMER_NAMES.get(name, name)
+    if current not in FORMATS:
         raise UsageError("no such format", where=f"--format {name:.40}", fix=nearest(name[:40], FORMATS))
-    return FORMATS[name]
+    return FORMATS[current]
 
 
 def check_features(chosen: Format, features: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from vedette.checkpoint.contract import ExportContract
+from vedette.checkpoint.feature_maps import ExpectedMap
 from vedette.checkpoint.golden import ExpectedDetection, ExpectedPlacement, Golden, GoldenPicture
 from vedette.core.letterbox import LetterboxPolicy
 from vedette.core.nms import NmsSettings
@@ -90,8 +91,19 @@ def golden_pictures(pictures: Sequence[Image], predictor: Predictor, contract: E
         sorted(half, key=lambda pair: -min(len(pair[1]), _ENOUGH)) for half in (seen[::2], seen[1::2])
     )
     chosen = [*large[:1], *small[:1], *large[1:], *small[1:]][:COUNT]
-    golden = tuple(_golden(picture, found, contract) for picture, found in chosen)
+    golden = tuple(
+        _golden(picture, found, contract, expected_maps(picture, fitted, contract))
+        for picture, found in chosen
+    )
     return Golden(settings, contract.fingerprint(), golden)
+
+
+def expected_maps(picture: Image, predictor: Predictor, contract: ExportContract) -> tuple[ExpectedMap, ...]:
+    """What is kept of the maps that a file shows, computed by a predictor with its letterbox."""
+    if contract.features is None:
+        return ()
+    maps = predictor.features([picture], contract.features.layers)
+    return tuple(ExpectedMap.of(int(layer), found) for layer, (found,) in maps.items())
 
 
 def _thresholds(contract: ExportContract) -> list[float]:
@@ -108,7 +120,9 @@ def _settings(contract: ExportContract, threshold: float) -> NmsSettings:
     return replace(found, max_detections=_MAX_DETECTIONS)
 
 
-def _golden(picture: Image, found: Detections, contract: ExportContract) -> GoldenPicture:
+def _golden(
+    picture: Image, found: Detections, contract: ExportContract, features: tuple[ExpectedMap, ...]
+) -> GoldenPicture:
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
     placement = contract.letterbox.place((picture.shape[0], picture.shape[1]))
     return GoldenPicture(
@@ -124,6 +138,7 @@ def _golden(picture: Image, found: Detections, contract: ExportContract) -> Gold
                 found.boxes_xyxy_px.tolist(), found.scores.tolist(), found.class_ids.tolist(), strict=True
             )
         ),
+        features,
     )
 
 

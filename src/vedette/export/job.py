@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vedette.checkpoint.contract import ExportContract
 from vedette.core.types import SizeHW
 from vedette.model.detector import Detector
-from vedette.model.frame_detector import Output
+from vedette.model.frame_detector import FrameDetector, Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,15 @@ class ExportJob:
     contract: ExportContract
     opset: int = 0
     calibration: NDArray[np.uint8] | None = None
+
+    def network(self) -> FrameDetector:
+        """The network of the file, in float32, before any suppression in the file."""
+        network = FrameDetector(self.detector, frame_output(self.contract))
+        if self.contract.precision == "fp16":
+            network.shrink_frames()
+        if self.contract.features is not None:
+            network.layers = self.contract.features.layers
+        return network
 
     @property
     def example_shape(self) -> tuple[int, int, int, int]:

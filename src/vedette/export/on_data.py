@@ -21,6 +21,7 @@ from vedette.evaluate.detecting import detect_vedette
 from vedette.evaluate.run import FoundBoxes as FoundInSplit
 from vedette.evaluate.run import measure_found
 from vedette.export.differences import Differences, FoundBoxes, Tolerance, compare
+from vedette.export.feature_maps import feature_maps
 from vedette.infer.backends.pytorch import TorchBackend
 from vedette.infer.predictor import Predictor
 
@@ -71,6 +72,9 @@ class DataReference:
         theirs, ours = np.array(contract.anchors_px), head.anchors_px().cpu().numpy()
         if theirs.shape != ours.shape or np.abs(theirs - ours).max() > _ANCHOR_TOLERANCE_PX:
             problems.append("contract: its anchors are not those of the checkpoint")
+        shown = contract.features
+        if shown is not None and shown != feature_maps(self.loaded.detector, [str(n) for n in shown.layers]):
+            problems.append("contract: its feature maps are not those of the checkpoint")
         if contract.letterbox.pad_value != self.loaded.letterbox.pad_value:
             problems.append("contract: its pad value is not that of the checkpoint")
         return problems

@@ -15,7 +15,7 @@ from vedette.checkpoint.atomic import write_atomic
 from vedette.checkpoint.contract import CONTRACT_NAME
 from vedette.core.types import SizeHW
 from vedette.errors import MissingExtraError, UsageError
-from vedette.export.job import ExportJob, frame_output
+from vedette.export.job import ExportJob
 from vedette.export.onnx_int8 import quantize_onnx
 from vedette.export.onnx_suppression import add_suppression
 from vedette.model.frame_detector import FrameDetector
@@ -38,7 +38,7 @@ def write(job: ExportJob, path: Path) -> None:
     """
     contract = job.contract
     wanted = job.opset or OPSET
-    network = FrameDetector(job.detector, frame_output(contract))
+    network = job.network()
     if contract.precision == "fp16":
         network.half()
     model = convert_onnx(network, contract.batch_size, contract.frame_hw, opset=wanted)
@@ -47,7 +47,7 @@ def write(job: ExportJob, path: Path) -> None:
             f"the network cannot be written with opset {wanted}", where="--opset", fix=f"use {OPSET}"
         )
     if job.calibration is not None:
-        model = quantize_onnx(model, job.calibration, contract.batch_size)
+        model = quantize_onnx(model, job.calibration, contract.batch_size, len(contract.strides))
     if contract.nms is not None:
         add_suppression(model, contract.nms, contract.classes, contract.batch_size)
     entry = model.metadata_props.add()

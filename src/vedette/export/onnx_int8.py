@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
-def quantize_onnx(model: ModelProto, frames: NDArray[np.uint8], batch_size: int | None) -> ModelProto:
+def quantize_onnx(
+    model: ModelProto, frames: NDArray[np.uint8], batch_size: int | None, raw_outputs: int | None = None
+) -> ModelProto:
     """The model with convolutions on 8-bit integers; the output convolutions stay in float32.
 
     Args:
         model: in float32, of :func:`vedette.export.onnx.convert_onnx`.
         frames: uint8 [n, H, W, 3], like those it will see.
         batch_size: frames it takes at once; None: any.
+        raw_outputs: how many of its outputs come from output convolutions; the maps of layers behind them are what
+            quantised convolutions give. None: all.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
@@ -49,17 +53,17 @@ def quantize_onnx(model: ModelProto, frames: NDArray[np.uint8], batch_size: int 
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=output_convolutions(model),
+            nodes_to_exclude=output_convolutions(model, raw_outputs),
         )
         quantized: ModelProto = onnx.load(target)
     return quantized
 
 
-def output_convolutions(model: ModelProto) -> list[str]:
-    """Names of the last convolution before every output."""
+def output_convolutions(model: ModelProto, raw_outputs: int | None = None) -> list[str]:
+    """Names of the last convolution before every output, or before the first so many."""
     maker = {name: node for node in model.graph.node for name in node.output}
     found, seen = [], set[str]()
-    pending = [output.name for output in model.graph.output]
+    pending = [output.name for output in model.graph.output[:raw_outputs]]
     while pending:
         node = maker.get(pending.pop())
         if node is None or node.name in seen:

@@ -18,7 +18,7 @@ from vedette.checkpoint.contract import CONTRACT_NAME
 from vedette.core.silent_import import import_silently
 from vedette.core.types import SizeHW
 from vedette.errors import MissingExtraError
-from vedette.export.job import ExportJob, frame_output
+from vedette.export.job import ExportJob
 from vedette.model.frame_detector import FrameDetector
 
 if TYPE_CHECKING:
@@ -34,12 +34,13 @@ def write(job: ExportJob, path: Path) -> None:
         MissingExtraError: a package is not installed.
     """
     contract = job.contract
-    network = FrameDetector(job.detector, frame_output(contract))
+    network = job.network()
     model = convert_openvino(network, contract.batch_size, contract.frame_hw)
     if job.calibration is not None:
         count = contract.batch_size or 1
         frames = [job.calibration[first : first + count] for first in range(0, len(job.calibration), count)]
-        model = quantize_openvino(model, [batch for batch in frames if len(batch) == count])
+        whole = [batch for batch in frames if len(batch) == count]
+        model = quantize_openvino(model, whole, raw_outputs=len(contract.strides))
     import openvino
 
     model.set_rt_info(contract.to_json(), CONTRACT_NAME)
@@ -92,7 +93,11 @@ def convert_openvino(
 
 
 def quantize_openvino(
-    model: Model, frames: Sequence[NDArray[np.uint8]], *, float_outputs: bool = True
+    model: Model,
+    frames: Sequence[NDArray[np.uint8]],
+    *,
+    float_outputs: bool = True,
+    raw_outputs: int | None = None,
 ) -> Model:
     """A model whose convolutions work on 8-bit integers, with ranges measured on frames.
 
@@ -100,12 +105,13 @@ def quantize_openvino(
         model: as of ``convert_openvino``, with a fixed frame size or any.
         frames: uint8 [B, H, W, channels] each, like those the model will see.
         float_outputs: leave the output convolutions as they are.
+        raw_outputs: how many outputs of the model come from these; None: all.
 
     Raises:
         MissingExtraError: nncf is not installed.
     """
     nncf = _nncf()
-    ignored = nncf.IgnoredScope(names=_output_convolutions(model)) if float_outputs else None
+    ignored = nncf.IgnoredScope(names=_output_convolutions(model, raw_outputs)) if float_outputs else None
     with _quiet():
         quantized: Model = nncf.quantize(
             model,
@@ -123,10 +129,10 @@ def _example(network: FrameDetector) -> torch.Tensor:
     return torch.zeros(1, network.max_stride, 2 * network.max_stride, network.channels, dtype=torch.uint8)
 
 
-def _output_convolutions(model: Model) -> list[str]:
-    """Names of the last convolution before every output."""
+def _output_convolutions(model: Model, raw_outputs: int | None) -> list[str]:
+    """Names of the last convolution before each of the first outputs."""
     names = []
-    pending = [result.input_value(0).get_node() for result in model.get_results()]
+    pending = [result.input_value(0).get_node() for result in model.get_results()[:raw_outputs]]
     seen = set()
     while pending:
         node = pending.pop()

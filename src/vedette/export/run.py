@@ -18,6 +18,7 @@ from typing import Any
 from vedette.checkpoint.atomic import TEMPORARY_SUFFIX, replace_file, write_atomic, write_error
 from vedette.checkpoint.contract import ExportContract, SourceCheckpoint, Thresholds
 from vedette.checkpoint.deployable import LoadedDetector
+from vedette.checkpoint.feature_maps import FeatureMaps
 from vedette.checkpoint.shipped import shipped_file
 from vedette.config.export import ExportConfig, VerifyConfig
 from vedette.core.letterbox import LetterboxPolicy
@@ -28,6 +29,7 @@ from vedette.data.description import load_description
 from vedette.data.index import load_index
 from vedette.errors import EXIT_DONE, EXIT_REFUSED, EXIT_SOME_FAILED, ModelError, UsageError, VedetteError
 from vedette.export.calibration import CalibrationSet, calibration_set
+from vedette.export.feature_maps import feature_maps
 from vedette.export.formats import Format, check_features, find_format
 from vedette.export.golden import candidates, golden_pictures
 from vedette.export.job import ExportJob
@@ -99,6 +101,7 @@ class _Plan:
     letterbox: LetterboxPolicy
     pictures: tuple[Image, ...]
     calibration: CalibrationSet | None
+    features: FeatureMaps | None
 
     @property
     def loaded(self) -> LoadedDetector:
@@ -116,7 +119,7 @@ def export(config: ExportConfig, progress: Progress | None = None) -> ExportRepo
     """
     if not config.weights:
         raise UsageError("--weights is missing", where="vedette export", fix="give --weights FILE")
-    formats = [find_format(name) for name in dict.fromkeys(config.formats)]
+    formats = list({chosen.name: chosen for chosen in map(find_format, config.formats)}.values())
     for chosen in formats:
         check_features(chosen, _features(config, chosen))
         chosen.writer()
@@ -134,6 +137,14 @@ def _features(config: ExportConfig, chosen: Format) -> tuple[str, ...]:
     asked += ["any batch size"] if config.dynamic in ("all", "batch") else []
     asked += ["any image size"] if config.dynamic in ("all", "size") else []
     asked += ["several frames at once"] if config.batch_size > 1 else []
+    if config.features:
+        asked.append("maps of layers")
+        if asked[1] not in ("planes", "cells"):
+            raise UsageError(
+                f"a file that gives {asked[1]} has lost the logits that its maps would explain",
+                where="--features",
+                fix="leave out --nms and --outputs predictions",
+            )
     return tuple(asked)
 
 
@@ -167,7 +178,8 @@ def _plan(config: ExportConfig) -> _Plan:
         calibration = calibration_set(train, letterbox, config.calibration_pictures)
     pictures = tuple(candidates(config.pictures, reference.index, letterbox))
     source = SourceCheckpoint(weights.name, _sha256(weights))
-    return _Plan(config, weights, source, reference, letterbox, pictures, calibration)
+    features = feature_maps(loaded.detector, config.features) if config.features else None
+    return _Plan(config, weights, source, reference, letterbox, pictures, calibration, features)
 
 
 def _export_one(plan: _Plan, chosen: Format, progress: Progress) -> ExportedFormat:
@@ -247,6 +259,7 @@ def _contract(plan: _Plan, chosen: Format) -> ExportContract:
         source=plan.source,
         vedette_version=version("vedette"),
         calibration_sha256=None if plan.calibration is None else plan.calibration.sha256,
+        features=plan.features,
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from vedette.checkpoint.atomic import write_atomic
 from vedette.checkpoint.exported.pt2 import with_contract
 from vedette.checkpoint.exported.record import prepare_record, record_written
-from vedette.export.job import ExportJob, frame_output
+from vedette.export.job import ExportJob
 from vedette.model.frame_detector import FrameDetector
 
 _MAX_BATCH = 4096
@@ -38,7 +38,7 @@ def put_recorded(content: bytes, path: Path) -> None:
 
 def program_of(job: ExportJob) -> Any:
     """The network of a job as a ``torch.export.ExportedProgram``, without traces of this machine."""
-    network = FrameDetector(job.detector, frame_output(job.contract)).to(DTYPES[job.contract.precision])
+    network = job.network().to(DTYPES[job.contract.precision])
     frames, dimensions = _frames(network, job)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

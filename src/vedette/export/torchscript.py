@@ -11,7 +11,7 @@ import torch
 
 from vedette.checkpoint.atomic import write_atomic
 from vedette.checkpoint.exported.torchscript import CONTRACT_ENTRY, pack_archive, unpack_archive
-from vedette.export.job import ExportJob, frame_output
+from vedette.export.job import ExportJob
 from vedette.model.frame_detector import FrameDetector
 
 _COUNT = re.compile(rb"\.___torch_mangle_[0-9]+")
@@ -23,7 +23,7 @@ _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 def write(job: ExportJob, path: Path) -> None:
     """Write one file. Raises WriteError."""
-    network = FrameDetector(job.detector, frame_output(job.contract))
+    network = job.network()
     parts = convert_torchscript(network.to(_DTYPES[job.contract.precision]), job.example_shape)
     parts[CONTRACT_ENTRY] = job.contract.to_json().encode("ascii")
     write_atomic(path, pack_archive(parts))

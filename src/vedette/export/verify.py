@@ -5,8 +5,8 @@ The golden pictures and what PyTorch found in them are in the file, so that this
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from vedette.core.types import Image
 from vedette.data.images import ImageLimits, decode_image
 from vedette.errors import CheckpointError, ImageError, UsageError
 from vedette.export.differences import Differences, FoundBoxes, Tolerance, compare, tolerance_for
+from vedette.export.golden import expected_maps
 from vedette.infer.backends.files import open_file
 from vedette.infer.predictor import Predictor
 
@@ -42,6 +43,7 @@ class Verification:
         data: differences on the data set; None without one.
         ap: AP of PyTorch and of the file on it, 0..1; None without labels or data.
         problems: what was beyond the tolerance; empty: the file is as it should be.
+        features: by name of a layer that the file shows, the greatest difference of its map on the golden pictures.
     """
 
     file: str
@@ -53,6 +55,7 @@ class Verification:
     data: Differences | None
     ap: tuple[float, float] | None
     problems: tuple[str, ...]
+    features: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -75,9 +78,10 @@ class Verification:
             "problems": list(self.problems),
             "tolerance": {
                 name: getattr(self.tolerance, name)
-                for name in ("min_overlap", "max_score", "max_differing", "max_ap")
+                for name in ("min_overlap", "max_score", "max_differing", "max_ap", "max_feature")
             },
             "golden": self.golden.to_dict(),
+            "features": dict(self.features),
             "data": None if self.data is None else self.data.to_dict(),
             "ap_pytorch": None if self.ap is None else self.ap[0],
             "ap_file": None if self.ap is None else self.ap[1],
@@ -107,7 +111,14 @@ def verify(config: VerifyConfig, reference: DataReference | None = None) -> Veri
     runs_in = str(opened.backend.precision)
     tolerance = _tolerance(config, contract.precision, runs_in)
     predictor = Predictor(opened.backend, opened.letterbox, opened.class_names, contract.golden.nms)
-    golden, problems = _on_golden_pictures(predictor, contract, tolerance, path)
+    pictures = [_picture(picture, path, number) for number, picture in enumerate(contract.golden.pictures)]
+    golden, problems = _on_golden_pictures(predictor, contract, tolerance, pictures)
+    features = feature_differences(predictor, contract, pictures)
+    problems += [
+        f"feature maps: {name} differs by {apart:.4g} of its values (greatest allowed {tolerance.max_feature:g})"
+        for name, apart in features.items()
+        if apart > tolerance.max_feature
+    ]
     if reference is None and (config.data or config.weights):
         reference = _reference(config)
     data, ap = None, None
@@ -121,7 +132,16 @@ def verify(config: VerifyConfig, reference: DataReference | None = None) -> Veri
                     f"data set: AP changes by {ap[1] - ap[0]:+.4f} (greatest allowed {tolerance.max_ap:g})"
                 )
     return Verification(
-        path.name, contract.format, contract.precision, runs_in, tolerance, golden, data, ap, tuple(problems)
+        path.name,
+        contract.format,
+        contract.precision,
+        runs_in,
+        tolerance,
+        golden,
+        data,
+        ap,
+        tuple(problems),
+        features,
     )
 
 
@@ -131,20 +151,20 @@ def _tolerance(config: VerifyConfig, *precisions: str) -> Tolerance:
         "max_score": config.max_score_difference,
         "max_differing": config.max_differing,
         "max_ap": config.max_ap_change,
+        "max_feature": config.max_feature_difference,
     }
     asked = {name: value for name, value in given.items() if value is not None}
     return replace(tolerance_for(*precisions), **asked)
 
 
 def _on_golden_pictures(
-    predictor: Predictor, contract: ExportContract, tolerance: Tolerance, path: Path
+    predictor: Predictor, contract: ExportContract, tolerance: Tolerance, pictures: Sequence[Image]
 ) -> tuple[Differences, list[str]]:
     golden = contract.golden
     assert golden is not None  # checked by the caller
     problems = []
     if golden.contract_sha256 != contract.fingerprint():
         problems.append("contract: it was changed after the golden detections were made")
-    pictures = [_picture(picture, path, number) for number, picture in enumerate(golden.pictures)]
     for number, (image, picture) in enumerate(zip(pictures, golden.pictures, strict=True)):
         placed = ExpectedPlacement.of(contract.letterbox.place((image.shape[0], image.shape[1])))
         if placed != picture.placement:
@@ -161,6 +181,21 @@ def _on_golden_pictures(
         tolerance=tolerance,
     )
     return differences, [*problems, *differences.problems(tolerance, "golden pictures")]
+
+
+def feature_differences(
+    predictor: Predictor, contract: ExportContract, pictures: Sequence[Image]
+) -> dict[str, float]:
+    """How far the maps that a file shows are from those of PyTorch, the greatest of all golden pictures, by name."""
+    if contract.features is None or contract.golden is None:
+        return {}
+    apart = [0.0] * len(contract.features.maps)
+    for image, golden in zip(pictures, contract.golden.pictures, strict=True):
+        for number, found in enumerate(expected_maps(image, predictor, contract)):
+            expected = next(kept for kept in golden.features if kept.layer == found.layer)
+            apart[number] = max(apart[number], expected.difference(found))
+    names = [" = ".join((*shown.names, f"layer {shown.layer}")) for shown in contract.features.maps]
+    return dict(zip(names, apart, strict=True))
 
 
 def _picture(picture: GoldenPicture, path: Path, number: int) -> Image:

@@ -28,6 +28,8 @@ class Assembly:
         device: "cpu", "0", "cuda:0" or "mps"; "": the best there is.
         precision: number format of the networks.
         threads: CPU threads of a runtime other than PyTorch; 0: all.
+        lanes: how many threads will call at once; they share the CPU threads.
+        compile: run checkpoints through torch.compile (:mod:`vedette.infer.backends.compiled`).
         image_size: of the frames, (height, width); None: that of the files, which then have to agree.
         letterbox: how a picture is put into the frame; None: as the files say, which then have to agree.
         augment: look at every picture three times (:mod:`vedette.infer.tta`).
@@ -44,6 +46,8 @@ class Assembly:
     device: str = ""
     precision: Precision = "float32"
     threads: int = 0
+    lanes: int = 1
+    compile: bool = False
     image_size: SizeHW | None = None
     letterbox: FrameShape | None = None
     augment: bool = False
@@ -63,6 +67,7 @@ def assembly_of(config: DetectConfig | EvaluateConfig, precision: Precision) -> 
         device=config.device,
         precision=precision,
         threads=config.threads,
+        compile=config.compile,
         image_size=config.image_size,
         letterbox=config.letterbox if isinstance(config, DetectConfig) else None,
         augment=config.augment,
@@ -127,7 +132,14 @@ def _several(members: list[Member], wanted: Assembly) -> Predictor:
 
 
 def _member(path: str | Path, wanted: Assembly) -> Member:
-    opened = open_file(Path(path), device=wanted.device, precision=wanted.precision, threads=wanted.threads)
+    opened = open_file(
+        Path(path),
+        device=wanted.device,
+        precision=wanted.precision,
+        threads=wanted.threads,
+        lanes=wanted.lanes,
+        compile=wanted.compile,
+    )
     backend = _augmented(opened, path, wanted) if wanted.augment else opened.backend
     return Member(Path(path).name, backend, opened.class_names, opened.letterbox, opened.nms)
 

@@ -13,8 +13,8 @@ from vedette.config.detect import DetectConfig
 from vedette.core.device import Precision
 from vedette.core.nms import NmsSettings
 from vedette.errors import UsageError
-from vedette.infer.assemble import assemble_whole, assembly_of, in_tiles
-from vedette.infer.backends.files import runtime_of
+from vedette.infer.assemble import Assembly, assemble_whole, assembly_of, in_tiles
+from vedette.infer.backends.files import gains_by_lanes, runtime_of
 from vedette.infer.predictor import Predictor
 from vedette.infer.prepared import PreparedRuntime, prepared_runtime
 from vedette.infer.tracking.tracker import TrackingSettings
@@ -25,18 +25,21 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def configured_predictor(config: DetectConfig, loaded: Predictor | None = None) -> AnyPredictor:
+def configured_predictor(
+    config: DetectConfig, loaded: Predictor | None = None, lanes: int = 1
+) -> AnyPredictor:
     """The predictor with the thresholds, size, letterbox and tiles of the configuration.
 
     Args:
         config: what was asked for.
         loaded: a detector to use instead of ``config.weights``.
+        lanes: how many threads will call at once; they share the CPU threads.
 
     Raises:
         UsageError: a setting makes no sense, or the weights know other classes than ``config.data``.
         CheckpointError: the weights cannot be loaded.
     """
-    predictor = _loaded(config) if loaded is None else _with_frames(loaded, config)
+    predictor = _loaded(config, lanes) if loaded is None else _with_frames(loaded, config)
     _check_names(config.data, predictor.class_names)
     nms = NmsSettings(
         conf_threshold=detection_threshold(config),
@@ -82,10 +85,18 @@ def prepared_choice(config: DetectConfig) -> tuple[PreparedRuntime, Path] | None
     return prepared_runtime(checkpoint_file(config), config.image_size, config.device)
 
 
+def wants_lanes(config: DetectConfig) -> bool:
+    """Whether all that runs the network passes more pictures a second when several threads call it at once."""
+    prepared = prepared_choice(config)
+    names = config.weights or (DEFAULT_WEIGHTS,)
+    files = [Path(name) for name in names] if prepared is None else [prepared[1]]
+    return all(gains_by_lanes(file) for file in files)
+
+
 def leaves_the_runtime_open(config: DetectConfig) -> bool:
     """Whether another runtime than PyTorch on the CPU does all that is asked for."""
     usual = {name: field.default for name, field in DetectConfig.model_fields.items()}
-    needs_pytorch = ("precision", "half", "augment", "visualize", "letterbox")
+    needs_pytorch = ("precision", "half", "compile", "augment", "visualize", "letterbox")
     one_checkpoint = len(config.weights) <= 1 and not runtime_of(checkpoint_file(config))
     on_cpu = config.device.strip().lower() in ("", "cpu")
     return one_checkpoint and on_cpu and all(getattr(config, name) == usual[name] for name in needs_pytorch)
@@ -98,13 +109,14 @@ def checkpoint_file(config: DetectConfig) -> Path:
     return path if path.exists() else shipped_file(name) or path
 
 
-def _loaded(config: DetectConfig) -> Predictor:
+def _loaded(config: DetectConfig, lanes: int) -> Predictor:
     prepared = prepared_choice(config)
     if prepared is not None:
-        return _with_frames(Predictor.from_file(prepared[1], threads=config.threads), config)
+        opened = Assembly(weights=(prepared[1],), threads=config.threads, lanes=lanes)
+        return _with_frames(assemble_whole(opened), config)
     precision = asked_precision(config.half, config.precision, config.device)
-    wanted = replace(assembly_of(config, precision), weights=config.weights or (DEFAULT_WEIGHTS,))
-    return assemble_whole(wanted)
+    weights = config.weights or (DEFAULT_WEIGHTS,)
+    return assemble_whole(replace(assembly_of(config, precision), weights=weights, lanes=lanes))
 
 
 def asked_precision(half: bool, precision: Precision, device: str) -> Precision:

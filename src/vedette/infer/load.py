@@ -20,6 +20,7 @@ def load(  # noqa: PLR0913 - all but one by keyword, in the words of the command
     *,
     device: str = "",
     precision: Precision = "float32",
+    compile: bool = False,
     image_size: int | SizeHW | None = None,
     letterbox: FrameShape | None = None,
     conf_threshold: float = 0.25,
@@ -41,6 +42,7 @@ def load(  # noqa: PLR0913 - all but one by keyword, in the words of the command
         path: a checkpoint or exported file; or several, which are an ensemble.
         device: "cpu", "0", "cuda:0" or "mps"; "": the first GPU, else the CPU.
         precision: number format of the network.
+        compile: run checkpoints through torch.compile (:mod:`vedette.infer.backends.compiled`).
         image_size: of the frame, one number or (height, width); None: what it was trained for.
         letterbox: how a picture is put into the frame; None: as it was trained.
         conf_threshold: boxes with a score at or below it are left out.
@@ -69,6 +71,7 @@ def load(  # noqa: PLR0913 - all but one by keyword, in the words of the command
             (path,) if isinstance(path, (str, Path)) else tuple(path),
             device=device,
             precision=precision,
+            compile=compile,
             image_size=_size_hw(image_size),
             letterbox=letterbox,
             augment=augment,

@@ -92,7 +92,7 @@ def feature_writer(folder: Path, predictor: Predictor) -> Iterator[Write]:
     The network runs again for them. Raises WriteError; ModelError: the network does not show its inside.
     """
     backend = inspectable(predictor.backend, "--visualize")
-    layers = range(max(backend.level_inputs) + 1)
+    layers = backend.shown_layers
     names = ResultNames()
 
     def write(result: PictureResult) -> None:

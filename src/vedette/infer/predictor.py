@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -31,10 +31,7 @@ from vedette.infer.backends import (
 )
 from vedette.infer.backends.files import open_file
 from vedette.infer.frame_fit import fit_to_backend
-from vedette.infer.outputs import DecodedOutputs
-
-if TYPE_CHECKING:
-    from vedette.infer.provenance import FeatureRequest
+from vedette.infer.provenance import FeatureRequest, decode_boxes, feature_request, trace
 
 _log = logging.getLogger(__name__)
 
@@ -110,6 +107,7 @@ class Predictor:
         precision: Precision = "float32",
         nms: NmsSettings | None = None,
         threads: int = 0,
+        compile: bool = False,
     ) -> Predictor:
         """The predictor of a checkpoint or exported file, with the names and the letterbox it carries.
 
@@ -119,13 +117,14 @@ class Predictor:
             precision: number format of the network; "auto": what the device, or the file, is fastest with.
             nms: which predictions become detections; None: the defaults, or what the file has built in.
             threads: CPU threads of a runtime other than PyTorch; 0: all.
+            compile: run a checkpoint through torch.compile.
 
         Raises:
             CheckpointError: the file is missing, damaged or foreign.
             UsageError: there is no such device, or it has no such precision.
             MissingExtraError: the runtime of the file is not installed.
         """
-        opened = open_file(Path(path), device=device, precision=precision, threads=threads)
+        opened = open_file(Path(path), device=device, precision=precision, threads=threads, compile=compile)
         return cls(opened.backend, opened.letterbox, opened.class_names, nms or opened.nms)
 
     def with_settings(
@@ -228,8 +227,10 @@ class Predictor:
         maps: dict[int | str, dict[int, FloatArray]] = {layer: {} for layer in layers}
         for positions in _by_frame_size(pictures):
             frames = np.stack([pictures[position].frame for position in positions])
-            for layer, found in backend.features(frames, layers).items():
-                maps[layer].update(zip(positions, found.float().cpu().numpy(), strict=True))
+            parts = [backend.features(part, layers) for part in self._in_parts(frames)]
+            for layer, found in maps.items():
+                # The last batch may have been filled up.
+                found.update(zip(positions, (one for part in parts for one in part[layer]), strict=False))
         return {layer: [found[number] for number in range(len(pictures))] for layer, found in maps.items()}
 
     def infer_frames(self, frames: Frames) -> list[FloatArray]:
@@ -273,12 +274,15 @@ class Predictor:
         Raises:
             ModelError: frames of another shape or type than the network takes.
         """
+        return [self.backend.run(part) for part in self._in_parts(frames)]
+
+    def _in_parts(self, frames: Frames) -> list[Frames]:
         size = self.backend.batch_size
         if size is None or len(frames) == size:
-            return [self.backend.run(frames)]
+            return [frames]
         missing = -len(frames) % size
         filled = np.concatenate((frames, np.repeat(frames[-1:], missing, axis=0))) if missing else frames
-        return [self.backend.run(filled[first : first + size]) for first in range(0, len(filled), size)]
+        return [filled[first : first + size] for first in range(0, len(filled), size)]
 
     def _feature_request(self, kind: FeatureKind, layer: int | str | None) -> FeatureRequest:
         backend = inspectable(self.backend, "features")
@@ -288,8 +292,6 @@ class Predictor:
                 where=f"features={kind!r:.80}",
                 fix="use suppression without merge",
             )
-        from vedette.infer.provenance import feature_request
-
         return feature_request(kind, layer, backend.level_inputs, backend.strides)
 
     def _detect_group(
@@ -297,13 +299,15 @@ class Predictor:
     ) -> list[Detections]:
         started = time.perf_counter()
         frames = np.stack([picture.frame for picture in group])
-        inspection: Inspection | None = None
+        seen: list[tuple[Inspection, int]] = []
         parts: list[Outputs]
         if request is None:
             parts = self.run_in_parts(frames)
         else:
-            inspection = inspectable(self.backend, "features").inspect(frames, request.layers)
-            parts = [DecodedOutputs(inspection.predictions.cpu().numpy())]
+            backend = inspectable(self.backend, "features")
+            inspections = [backend.inspect(part, request.layers) for part in self._in_parts(frames)]
+            parts = [inspection.outputs for inspection in inspections]
+            seen = [(one, row) for one in inspections for row in range(len(one.outputs.levels[0]))]
         inference = _milliseconds_since(started) / len(group)
         started = time.perf_counter()
         results = [result for outputs in parts for result in self.suppress(outputs)][: len(group)]
@@ -313,11 +317,9 @@ class Predictor:
         for number, (there, inside) in enumerate(found):
             picture = group[number]
             changes: dict[str, Any] = {"milliseconds": {**picture.milliseconds, **shared}}
-            if inspection is not None and request is not None:
-                from vedette.infer.provenance import decode_boxes, trace
-
+            if request is not None:
                 rows = results[number].rows[inside]
-                provenance = trace(inspection, number, rows, request, picture.placement)
+                provenance = trace(*seen[number], rows, request, picture.placement)
                 changes |= {"provenance": provenance, "boxes_xyxy_px": decode_boxes(provenance)}
             detections.append(replace(there, **changes))
         return detections

@@ -1,29 +1,29 @@
-"""From a kept row of the prediction back to its level, cell, anchor and logits, and on to a feature vector."""
+"""From a kept row of the prediction back to its level, cell, anchor and logits, and on to a feature vector.
+
+Arrays only: exported files answer in processes without torch too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
-import torch
-from torch.nn import functional
+from numpy.typing import NDArray
 
 from vedette.core.boxes import cxcywh_to_xyxy
+from vedette.core.decode import decode_logits
 from vedette.core.letterbox import Letterbox
 from vedette.core.provenance import FeatureKind, Provenance
-from vedette.core.types import FloatArray, IntArray
+from vedette.core.types import FloatArray, IntArray, SizeHW
 from vedette.errors import UsageError, nearest
 from vedette.infer.backends import Inspection
-from vedette.model.head import decode_logits
-
-_WHOLE_VECTORS = 64  # a multiple of twice the widest vector of any processor, 16 numbers
-_ONE_THREAD = 256
 
 ROI_SAMPLES = 14
 """Points a side at which a map is read inside a box."""
+
+_BOXES_AT_ONCE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,30 +87,34 @@ def trace(
         request: which features.
         placement: the picture in its frame.
     """
-    levels = [level[picture] for level in inspection.levels]  # each [A, h, w, 5+C]
-    sizes = [level.shape[0] * level.shape[1] * level.shape[2] for level in levels]
-    frame_hw = placement.frame_hw
-    places = [_place(int(row), levels, sizes) for row in rows.tolist()]
-    numbers = np.array(places, dtype=np.int64).reshape(-1, 4)  # level, anchor, row, column
-    logits = [levels[level][anchor, y, x].float() for level, anchor, y, x in places]
-    anchors = inspection.anchors_px.cpu().numpy()
-    strides = np.array([frame_hw[0] // level.shape[1] for level in levels], dtype=np.int64)
+    levels, head = inspection.outputs.levels, inspection.outputs.head  # each level [B, A, 5+C, h, w]
+    numbers, anchors, lines, columns = places(rows, [(level.shape[1], *level.shape[3:]) for level in levels])
+    logits = np.empty((len(rows), levels[0].shape[2]), dtype=np.float32)
+    for number, level in enumerate(levels):
+        here = numbers == number
+        logits[here] = level[picture, anchors[here], :, lines[here], columns[here]]
+    strides = np.array(head.strides, dtype=np.int64)[numbers]
+    anchors_wh_px: FloatArray = head.anchors_px[numbers, anchors]
+    cells_xy = np.stack((columns, lines), axis=1)
     maps = [inspection.maps[layer][picture] for layer in request.layers]
+    features: tuple[FloatArray, ...]
     if request.kind == "cell":
-        vectors = [maps[level][:, y, x].float() for level, _, y, x in places]
+        features = tuple(
+            maps[number][:, line, column].copy()
+            for number, line, column in zip(numbers, lines, columns, strict=True)
+        )
     else:
-        boxes = cxcywh_to_xyxy(inspection.predictions[picture, torch.from_numpy(rows), :4])
-        vectors = list(roi_means(maps[0], boxes, frame_hw))
-    outputs = inspection.predictions.shape[2]
+        boxes = cxcywh_to_xyxy(_decoded(logits, cells_xy, anchors_wh_px, strides))
+        features = tuple(roi_means(maps[0], boxes, placement.frame_hw))
     return Provenance(
         kind=request.kind,
-        levels=numbers[:, 0],
-        strides=strides[numbers[:, 0]],
-        cells_xy=np.stack((numbers[:, 3], numbers[:, 2]), axis=1),
-        anchors=numbers[:, 1],
-        anchors_wh_px=anchors[numbers[:, 0], numbers[:, 1]],
-        logits=(torch.stack(logits).cpu() if logits else torch.empty((0, outputs))).numpy(),
-        features=tuple(vector.cpu().numpy() for vector in vectors),
+        levels=numbers,
+        strides=strides,
+        cells_xy=cells_xy,
+        anchors=anchors,
+        anchors_wh_px=anchors_wh_px,
+        logits=logits,
+        features=features,
         placement=placement,
     )
 
@@ -121,63 +125,79 @@ def decode_boxes(provenance: Provenance) -> FloatArray:
     They equal ``Detections.boxes_xyxy_px`` bit for bit: the predictor takes the boxes that have a provenance from
     here. A box does not depend on which others are decoded with it.
     """
-    count = len(provenance)
-    # Torch computes whole vectors by other instructions than what is left over at the end of an array, which may
-    # differ in the last bit. Rows of whole vectors, and fewer than are shared among threads, leave nothing over.
-    rows = np.zeros((count, _WHOLE_VECTORS), dtype=np.float32)
-    rows[:, :4] = provenance.logits[:, :4]
-    boxes = np.empty((count, 4), dtype=np.float32)
-    for first in range(0, count, _ONE_THREAD):
-        some = slice(first, first + _ONE_THREAD)
-        decoded = decode_logits(
-            torch.from_numpy(rows[some]),
-            torch.from_numpy(provenance.cells_xy[some]).float(),
-            torch.from_numpy(provenance.anchors_wh_px[some]),
-            torch.from_numpy(provenance.strides[some])[:, None],
-        )
-        boxes[some] = provenance.placement.boxes_to_source(cxcywh_to_xyxy(decoded[:, :4])).numpy()
-    return boxes
+    decoded = _decoded(provenance.logits, provenance.cells_xy, provenance.anchors_wh_px, provenance.strides)
+    return provenance.placement.boxes_to_source(cxcywh_to_xyxy(decoded))
 
 
-def roi_means(
-    feature_map: torch.Tensor, boxes_xyxy_px: torch.Tensor, frame_hw: tuple[int, int]
-) -> torch.Tensor:
+def roi_means(feature_map: NDArray[Any], boxes_xyxy_px: FloatArray, frame_hw: SizeHW) -> FloatArray:
     """Means of a map over boxes, by bilinear interpolation.
 
     The box is divided into equal parts, as RoIAlign does it (He et al., "Mask R-CNN", 2017), and the map is read
-    at the centre of each; what lies outside of the frame counts as its edge.
+    at the centre of each; what lies outside of the frame counts as its edge. The points lie in lines and columns, so
+    their mean is that of weighted lines, of weighted columns.
 
     Args:
-        feature_map: [c, h, w] of any floating type.
-        boxes_xyxy_px: [n, 4] in frame pixels.
+        feature_map: floating [c, h, w].
+        boxes_xyxy_px: float32 [n, 4] in frame pixels.
         frame_hw: size of the frame that the map covers.
 
     Returns:
         float32 [n, c].
     """
-    if not len(boxes_xyxy_px):
-        return feature_map.new_empty((0, feature_map.shape[0]), dtype=torch.float32)
-    boxes = boxes_xyxy_px.float()
-    steps = (torch.arange(ROI_SAMPLES, dtype=torch.float32, device=boxes.device) + 0.5) / ROI_SAMPLES
-    low, side = boxes[:, :2, None], (boxes[:, 2:] - boxes[:, :2])[:, :, None]
-    points = low + side * steps  # [n, 2, samples]
-    # grid_sample without aligned corners: -1 and 1 are the outer edges of the map, as 0 and W are of the frame.
-    x = points[:, 0] * (2.0 / frame_hw[1]) - 1.0
-    y = points[:, 1] * (2.0 / frame_hw[0]) - 1.0
-    grid = torch.stack(
-        (x[:, None, :].expand(-1, ROI_SAMPLES, -1), y[:, :, None].expand(-1, -1, ROI_SAMPLES)), -1
-    )
-    flat = grid.reshape(1, len(boxes), ROI_SAMPLES * ROI_SAMPLES, 2)
-    sampled = functional.grid_sample(
-        feature_map[None].float(), flat, mode="bilinear", padding_mode="border", align_corners=False
-    )  # [1, c, n, samples]
-    return sampled[0].mean(dim=2).t().contiguous()
+    values = np.asarray(feature_map, dtype=np.float32)
+    channels, height, width = values.shape
+    means = np.empty((len(boxes_xyxy_px), channels), dtype=np.float32)
+    by_line = np.ascontiguousarray(values.transpose(1, 0, 2)).reshape(height, channels * width)
+    for first in range(0, len(boxes_xyxy_px), _BOXES_AT_ONCE):
+        boxes = boxes_xyxy_px[first : first + _BOXES_AT_ONCE]
+        lines = _weights(boxes[:, 1], boxes[:, 3], height, frame_hw[0])  # [n, h]
+        columns = _weights(boxes[:, 0], boxes[:, 2], width, frame_hw[1])  # [n, w]
+        narrowed = (lines @ by_line).reshape(len(boxes), channels, width)
+        means[first : first + len(boxes)] = (narrowed @ columns[:, :, None])[:, :, 0]
+    return means
 
 
-def _place(row: int, levels: Sequence[torch.Tensor], sizes: Sequence[int]) -> tuple[int, int, int, int]:
-    """Level, anchor, row and column of the cell of a row of the prediction."""
-    ends = list(accumulate(sizes))
-    level = next(number for number, end in enumerate(ends) if row < end)
-    height, width = levels[level].shape[1:3]
-    anchor, rest = divmod(row - (ends[level] - sizes[level]), height * width)
-    return level, anchor, rest // width, rest % width
+def places(
+    rows: IntArray, shapes: Sequence[tuple[int, ...]]
+) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """Level, anchor, line and column of the cells of rows of a prediction, int64 [n] each.
+
+    Args:
+        rows: int64 [n]; they run over levels, then anchors, lines, columns.
+        shapes: by level: anchors, height, width.
+    """
+    ends = np.cumsum([anchors * height * width for anchors, height, width in shapes])
+    levels = np.searchsorted(ends, rows, side="right").astype(np.int64)
+    sizes = np.array(shapes, dtype=np.int64)[levels]  # [n, 3]
+    within = rows - np.concatenate(([0], ends[:-1]))[levels]
+    anchors, cells = np.divmod(within, sizes[:, 1] * sizes[:, 2])
+    lines, columns = np.divmod(cells, sizes[:, 2])
+    return levels, anchors, lines, columns
+
+
+def _decoded(
+    logits: FloatArray, cells_xy: IntArray, anchors_wh_px: FloatArray, strides: IntArray
+) -> FloatArray:
+    """Boxes [n, 4] of raw values, centre and size in frame pixels."""
+    boxes = np.empty((len(logits), 4), dtype=np.float32)
+    for stride in np.unique(strides):
+        here = strides == stride
+        # Values of their own lie together in memory, so that all are computed by the same instructions.
+        raw = np.ascontiguousarray(logits[here, :4])
+        boxes[here] = decode_logits(raw, cells_xy[here].astype(np.float32), anchors_wh_px[here], int(stride))
+    return boxes
+
+
+def _weights(low: FloatArray, high: FloatArray, cells: int, frame_side: int) -> FloatArray:
+    """How much each of the cells of a side counts in the mean over boxes from ``low`` to ``high``: [n, cells]."""
+    steps = (np.arange(ROI_SAMPLES, dtype=np.float32) + 0.5) / ROI_SAMPLES
+    points = low[:, None] + (high - low)[:, None] * steps
+    # The first cell is that of 0.5: its edge is that of the frame.
+    points = np.clip(points * np.float32(cells / frame_side) - 0.5, 0.0, cells - 1.0)
+    before = np.floor(points).astype(np.int64)
+    share = points - before
+    boxes = np.arange(len(points))[:, None]
+    weights = np.zeros((len(points), cells), dtype=np.float32)
+    np.add.at(weights, (boxes, before), (1.0 - share) / ROI_SAMPLES)
+    np.add.at(weights, (boxes, np.minimum(before + 1, cells - 1)), share / ROI_SAMPLES)
+    return weights

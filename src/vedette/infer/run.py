@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING
 from vedette.checkpoint.atomic import write_atomic
 from vedette.config.detect import DetectConfig
 from vedette.config.run_folder import create_run_folder, next_run_folder
-from vedette.core.device import cpu_threads, thread_count
+from vedette.core.device import cpu_threads, lane_threads, thread_count
 from vedette.core.picture_format import RGB8
 from vedette.core.printable import printable
 from vedette.errors import UsageError
 from vedette.infer.addresses import is_address, shown
-from vedette.infer.configured import configured_predictor, tracking_settings
+from vedette.infer.configured import configured_predictor, tracking_settings, wants_lanes
 from vedette.infer.draw import DrawStyle
+from vedette.infer.lanes import chosen_lanes, lanes_on
 from vedette.infer.picture_writers import crop_writer, feature_writer, picture_writer
-from vedette.infer.sources import Source, open_source
+from vedette.infer.sources import Source, list_source, settle_arrays
 from vedette.infer.stream import PictureResult, StreamSettings, stream
 from vedette.infer.tally import DetectSummary, Tally
 from vedette.infer.tiling import LARGE_PICTURES, TiledPredictor
@@ -42,6 +43,7 @@ from vedette.infer.writers import (
 )
 
 if TYPE_CHECKING:
+    from vedette.infer.backends import Backend
     from vedette.infer.predictor import Predictor
 
 Progress = Callable[[PictureResult, int, int | None], None]
@@ -77,21 +79,24 @@ def detect(
     _explain(config)
     if config.view_img:
         refuse_without_windows()
-    configured = configured_predictor(config, predictor)
-    source = open_source(config.source, arrays=configured.picture_format != RGB8)
+    listed = list_source(config.source)
+    lanes = chosen_lanes(config, listed, predictor is None and wants_lanes(config))
+    configured = configured_predictor(config, predictor, lanes)
+    source = settle_arrays(listed, config.source, arrays=configured.picture_format != RGB8)
+    lanes = lanes_on(configured.backend.device, lanes, config.lanes)
     folder = _run_folder(config, source)
-    on_cpu = str(configured.backend.device) == "cpu"
-    settings = _stream_settings(config, on_cpu)
+    settings = _stream_settings(config, configured.backend, lanes)
     tally, following = Tally(), _following(config)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(cpu_threads(config.threads))
+        stack.enter_context(cpu_threads(lane_threads(config.threads, lanes)))
         # Layers are shown of whole pictures.
         whole = configured.predictor if isinstance(configured, TiledPredictor) else configured
         writers = [stack.enter_context(writer) for writer in _writers(config, folder, whole)]
-        write = stack.enter_context(_written_behind(writers, tally, 2 * settings.batch_size))
+        write = stack.enter_context(_written_behind(writers, tally, settings.ahead))
         show = stack.enter_context(viewer(_style(config))) if config.view_img else None
-        if not on_cpu:
-            configured.backend.warm_up(configured.letterbox.size_hw, _batch_size(config, on_cpu))
+        if str(configured.backend.device) != "cpu":
+            batch_size = _batch_size(config, configured.backend, lanes)
+            configured.backend.warm_up(configured.letterbox.size_hw, batch_size)
         found = stack.enter_context(contextlib.closing(stream(source, configured, settings)))
         results = found if following is None else following.results(found)
         report = _Report(write, tally, progress, show, _known_count(source))
@@ -150,16 +155,23 @@ def _run_folder(config: DetectConfig, source: Source) -> Path:
     return folder
 
 
-def _batch_size(config: DetectConfig, on_cpu: bool) -> int:
-    return config.batch_size or (_CPU_BATCH if on_cpu else _GPU_BATCH)
+def _batch_size(config: DetectConfig, backend: Backend, lanes: int) -> int:
+    fixed = config.batch_size or backend.batch_size
+    if fixed:
+        return fixed
+    if str(backend.device) != "cpu":
+        return _GPU_BATCH
+    # With lanes, one picture each: the last ones of a folder are shared out, and maps stay in the caches.
+    return _CPU_BATCH if lanes == 1 else 1
 
 
-def _stream_settings(config: DetectConfig, on_cpu: bool) -> StreamSettings:
+def _stream_settings(config: DetectConfig, backend: Backend, lanes: int) -> StreamSettings:
     # Pictures for tiles may be huge, so few are read ahead; their tiles are what goes through the network together.
     tiled = config.tile is not None
     return StreamSettings(
-        batch_size=1 if tiled else _batch_size(config, on_cpu),
-        workers=config.workers or (1 if tiled else min(max(thread_count() // 2, 1), _MAX_READERS)),
+        batch_size=1 if tiled else _batch_size(config, backend, lanes),
+        lanes=lanes,
+        workers=config.workers or (1 if tiled else min(max(thread_count() // 2, lanes), _MAX_READERS)),
         limits=LARGE_PICTURES if tiled else None,
         keep_images=not config.nosave or config.save_crop or config.visualize or config.view_img,
         live=LiveSettings(

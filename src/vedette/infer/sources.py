@@ -119,7 +119,11 @@ class Source:
         return bool(self.items or self.videos or self.streams)
 
 
-def open_source(source: str | Path | Sequence[str | Path], *, arrays: bool = False) -> Source:
+Named = str | Path | Sequence[str | Path]
+"""One source, or several."""
+
+
+def open_source(source: Named, *, arrays: bool = False) -> Source:
     """List what one source holds, or several in the order given.
 
     Nothing is opened but lists and folders; a server is asked once where an http address does not say what it is.
@@ -129,14 +133,27 @@ def open_source(source: str | Path | Sequence[str | Path], *, arrays: bool = Fal
         UsageError: an address, camera or screen that is not understood.
         DataError: nothing is there, a list cannot be read, or nothing readable is among what is there.
     """
-    parts = [source] if isinstance(source, (str, Path)) else list(source)
+    return settle_arrays(list_source(source), source, arrays=arrays)
+
+
+def list_source(source: Named) -> Source:
+    """As :func:`open_source`, before it is known whether ``arrays`` are pictures, and with possibly nothing at all."""
     found = Source()
-    for part in parts:
+    for part in _parts(source):
         found = found.with_more(_resolve(str(part)))
-    found = found.with_arrays(arrays)
-    if not found:
-        raise _nothing_found(parts, found.skipped)
     return replace(found, streams=_distinct(found.streams))
+
+
+def settle_arrays(listed: Source, source: Named, *, arrays: bool) -> Source:
+    """The second half of :func:`open_source`: what was listed, now that it is known. Raises DataError."""
+    found = listed.with_arrays(arrays)
+    if not found:
+        raise _nothing_found(_parts(source), found.skipped)
+    return found
+
+
+def _parts(source: Named) -> list[str | Path]:
+    return [source] if isinstance(source, (str, Path)) else list(source)
 
 
 def _distinct(streams: Iterable[VideoItem]) -> tuple[VideoItem, ...]:

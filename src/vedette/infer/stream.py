@@ -1,6 +1,8 @@
 """From sources to results, one by one, for ever if need be: nothing is kept of what was handed out.
 
 Pictures are read and letterboxed in threads ahead of the network, videos in one thread each, streams each in its own.
+Batches of pictures and videos may go through the network several at a time; those of streams, which are to be answered
+at once, go one after the other.
 All results pass through :func:`stream`; those of one source come in the order of its pictures.
 """
 
@@ -74,6 +76,8 @@ class StreamSettings:
     Attributes:
         batch_size: pictures a batch.
         workers: threads that read pictures.
+        lanes: batches of pictures and videos that are in the network at once. What is found, and in which order it
+            comes, does not depend on it.
         keep_images: put the pictures into the results, for drawing.
         limits: which pictures are refused before decoding.
         live: how streams are read; its stride is that of videos too.
@@ -82,10 +86,16 @@ class StreamSettings:
 
     batch_size: int = 8
     workers: int = 1
+    lanes: int = 1
     keep_images: bool = False
     limits: ImageLimits | None = None
     live: LiveSettings = field(default_factory=LiveSettings)
     decoder: Decoder | None = None
+
+    @property
+    def ahead(self) -> int:
+        """How many pictures are read ahead of the network, so that it does not wait for one."""
+        return 2 * self.batch_size * _callers(self.lanes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +124,7 @@ def stream(
     yield from _in_batches(_pictures(items, predictor, chosen), predictor, chosen)
     _say_whose_times(moving, chosen)
     for video in moving.videos:
-        with contextlib.closing(run_ahead(_video(video, predictor, chosen), 2 * chosen.batch_size)) as loaded:
+        with contextlib.closing(run_ahead(_video(video, predictor, chosen), chosen.ahead)) as loaded:
             yield from _in_batches(loaded, predictor, chosen)
     if moving.streams:
         yield from _live(moving.streams, predictor, chosen)
@@ -135,6 +145,19 @@ def read_ahead(
             yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def through_lanes(batches: Iterable[InT], work: Callable[[InT], OutT], lanes: int) -> Iterator[OutT]:
+    """``work``, which calls a network, of every batch, in order. With one lane, who takes the values does it."""
+    if lanes == 1:
+        return map(work, batches)
+    # Twice as many batches wait, so that others go on while the one at their head is slow.
+    return read_ahead(batches, work, workers=_callers(lanes), ahead=2 * _callers(lanes))
+
+
+def _callers(lanes: int) -> int:
+    """Threads that call the network: with several lanes one more, as one picks boxes while the lanes are full."""
+    return 1 if lanes == 1 else lanes + 1
 
 
 def run_ahead(items: Generator[OutT, None, None], ahead: int) -> Generator[OutT, None, None]:
@@ -201,7 +224,7 @@ def _pictures(
             reason = f"cannot be read ({error or type(error).__name__})"
             return _Loaded(item, error=ImageError(reason, where=item.path))
 
-    return read_ahead(items, load, workers=settings.workers, ahead=2 * settings.batch_size)
+    return read_ahead(items, load, workers=settings.workers, ahead=settings.ahead)
 
 
 def _video(
@@ -263,15 +286,26 @@ def _ready(
 def _in_batches(
     loaded: Iterable[_Loaded], predictor: AnyPredictor, settings: StreamSettings
 ) -> Iterator[PictureResult]:
+    """The results of what was loaded, in its order, by as many lanes as there are."""
+
+    def finish(batch: list[_Loaded]) -> list[PictureResult]:
+        return list(_finish(batch, predictor))
+
+    for results in through_lanes(_batches(loaded, settings.batch_size), finish, settings.lanes):
+        yield from results
+
+
+def _batches(loaded: Iterable[_Loaded], batch_size: int) -> Iterator[list[_Loaded]]:
     waiting: list[_Loaded] = []
     readable = 0
     for entry in loaded:
         waiting.append(entry)
         readable += entry.prepared is not None
-        if readable == settings.batch_size or len(waiting) == 4 * settings.batch_size:
-            yield from _finish(waiting, predictor)
+        if readable == batch_size or len(waiting) == 4 * batch_size:
+            yield waiting
             waiting, readable = [], 0
-    yield from _finish(waiting, predictor)
+    if waiting:
+        yield waiting
 
 
 def _finish(waiting: list[_Loaded], predictor: AnyPredictor) -> Iterator[PictureResult]:

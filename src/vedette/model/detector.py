@@ -173,7 +173,7 @@ class Detector(nn.Module):
         Raises:
             ModelError: no such layer, or images of a wrong shape or type.
         """
-        chosen = {layer: self._layer_index(layer) for layer in layers}
+        chosen = {layer: self.layer_index(layer) for layer in layers}
         outputs = self._run(images, max(chosen.values(), default=-1) + 1, frozenset(chosen.values()))
         return {layer: outputs[index] for layer, index in chosen.items()}
 
@@ -181,15 +181,20 @@ class Detector(nn.Module):
         self, images: Tensor, layers: Sequence[int | str]
     ) -> tuple[list[Tensor], dict[int | str, Tensor]]:
         """Raw levels, as of ``forward``, and outputs of chosen layers, as of ``features``, in one pass."""
-        chosen = {layer: self._layer_index(layer) for layer in layers}
+        chosen = {layer: self.layer_index(layer) for layer in layers}
         outputs = self._run(images, len(self.model) - 1, frozenset(chosen.values()))
         levels: list[Tensor] = self.head([outputs[source] for source in self._steps[-1].sources])
         return levels, {layer: outputs[index] for layer, index in chosen.items()}
 
     def planes(self, images: Tensor) -> list[Tensor]:
         """What the output convolutions give: [B, A*(5+C), h, w] a level; images as for ``forward``."""
-        outputs = self._run(images, len(self.model) - 1, frozenset())
-        return self.head.convolve([outputs[source] for source in self._steps[-1].sources])
+        return self.planes_and_maps(images, ())[0]
+
+    def planes_and_maps(self, images: Tensor, layers: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
+        """Planes, as of ``planes``, and the outputs [B, c, h, w] of chosen layers, in one pass."""
+        outputs = self._run(images, len(self.model) - 1, frozenset(layers))
+        planes = self.head.convolve([outputs[source] for source in self._steps[-1].sources])
+        return planes, [outputs[layer] for layer in layers]
 
     def _run(self, images: Tensor, count: int, kept: frozenset[int]) -> dict[int, Tensor]:
         """Run the first ``count`` layers; outputs nobody reads any more are dropped, except those ``kept``."""
@@ -205,7 +210,8 @@ class Detector(nn.Module):
                     del outputs[finished]
         return outputs
 
-    def _layer_index(self, layer: int | str) -> int:
+    def layer_index(self, layer: int | str) -> int:
+        """Index of a layer that ``features`` can give, by index or name. Raises ModelError."""
         index = self._feature_names.get(layer) if isinstance(layer, str) else layer
         if index is None:
             raise ModelError(

@@ -16,6 +16,8 @@ from vedette.model.rewrites import RUNTIME_REWRITES, Rewrite, pair_columns, rewr
 Output = Literal["planes", "cells", "predictions"]
 """What a ``FrameDetector`` gives."""
 
+_SHRINKING = 256.0
+
 
 class FrameDetector(nn.Module):
     """A rewritten detector that takes letterboxed pictures as they lie in memory.
@@ -31,7 +33,8 @@ class FrameDetector(nn.Module):
       last have it in memory, so nothing is moved;
     * ``predictions``: float32 [B, N, 5+C], decoded, as of ``Detect.decode``.
 
-    Levels are in the order of ``strides``.
+    Levels are in the order of ``strides``. Behind them come the maps [B, c, h, w] of ``layers``, in the network's
+    precision.
 
     Args:
         detector: the detector.
@@ -43,6 +46,7 @@ class FrameDetector(nn.Module):
 
     Attributes:
         output: as given.
+        layers: indices of layers whose maps are given, too; none until set.
         channels: of the frames.
         max_stride: frame sides are multiples of it.
         strides: of the levels.
@@ -66,6 +70,8 @@ class FrameDetector(nn.Module):
             raise UsageError(f"no output {output!r}", fix=f"choose from {', '.join(get_args(Output))}")
         self.network = rewrite(detector, rewrites)
         self.output = output
+        self.layers: tuple[int, ...] = ()
+        self._shrinking = 1.0
         self.channels = detector.architecture.channels
         self.max_stride = detector.max_stride
         self.strides = detector.strides
@@ -85,12 +91,25 @@ class FrameDetector(nn.Module):
         """Floating type of the network."""
         return next(self.network.parameters()).dtype
 
+    def shrink_frames(self) -> None:
+        """Divide frames by 256 and multiply the first weights by as much, once, before a conversion to float16.
+
+        Divided by 255, up to a sixth of the first weights are below the normal numbers of float16 (6.1e-5), and some
+        processors and compilers take such numbers for zero. A power of two changes no digit of anything. A network
+        whose first layer does not take the division by 255 needs nothing.
+        """
+        if self._range is not None:
+            return
+        first = next(layer for layer in self.network.model[0].modules() if isinstance(layer, nn.Conv2d))
+        first.weight = nn.Parameter(first.weight.detach() * _SHRINKING, False)
+        self._shrinking = 1.0 / _SHRINKING
+
     @property
     def output_names(self) -> tuple[str, ...]:
-        """One name an output: ``stride8`` and so on, or ``predictions``."""
-        if self.output == "predictions":
-            return ("predictions",)
-        return tuple(f"stride{stride}" for stride in self.strides)
+        """One name an output: ``stride8`` and so on, or ``predictions``; then ``layer17`` and so on."""
+        raw = [f"stride{stride}" for stride in self.strides]
+        maps = [f"layer{layer}" for layer in self.layers]
+        return (*(["predictions"] if self.output == "predictions" else raw), *maps)
 
     def forward(self, frames: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Frames uint8 or uint16 [B, H, W, channels] -> see ``output``."""
@@ -99,15 +118,17 @@ class FrameDetector(nn.Module):
     def from_planes(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """As ``forward``, for the same values in any type as [B, channels, H, W]."""
         images = images.to(self.dtype)
+        if self._shrinking != 1.0:
+            images = images * self._shrinking
         if self._range is not None:
             low, high = self._range
             images = images.clamp(low, high).sub(low).div(high - low)
         if self._reverse:
             images = images.flip(1)
-        planes = self.network.planes(images)
+        planes, maps = self.network.planes_and_maps(images, self.layers)
         if self.output == "planes":
-            return tuple(planes)
+            return (*planes, *maps)
         if self.output == "cells":
-            return tuple(plane.permute(0, 2, 3, 1) for plane in planes)
+            return (*(plane.permute(0, 2, 3, 1) for plane in planes), *maps)
         predictions: Tensor = self.network.head.decode(self.network.head.levels(planes))
-        return predictions
+        return (predictions, *maps) if maps else predictions

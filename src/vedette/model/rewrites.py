@@ -190,7 +190,9 @@ REWRITES: tuple[Rewrite, ...] = (
 """All of them, in an order in which they work."""
 
 RUNTIME_REWRITES: tuple[Rewrite, ...] = (focus_as_convolution, split_joint_normalisation, cascade_pools)
-"""Those that pay in runtimes that compile a graph; there splitting a map costs what the merged convolution saves."""
+"""Those that pay, in the PyTorch backend and in runtimes that compile a graph: splitting a map costs what the merged
+convolution saves, or more (docs/benchmarks.md).
+"""
 
 
 def rewrite(network: NetworkT, rewrites: Sequence[Rewrite] = REWRITES) -> NetworkT:

@@ -5,6 +5,7 @@ import pytest
 
 from tests.checkpoint.contracts import small_contract
 from vedette.checkpoint.contract import InputFormat
+from vedette.checkpoint.feature_maps import FeatureMap, FeatureMaps
 from vedette.core.nms import NmsSettings
 from vedette.errors import ModelError
 from vedette.infer.backends.exported import ExportedBackend, check_frames, network_input, outputs_of
@@ -97,6 +98,47 @@ def test_arrays_of_another_shape_are_refused(kind):
     for arrays in ([], [np.zeros((1, 3), np.float32)], [np.zeros((1, 4, 4, 13), np.float32)] * 2):
         with pytest.raises(ModelError, match=f"they are no {kind} of 2 classes"):
             outputs_of(arrays, contract, backend(contract)._head)
+
+
+SHOWN = FeatureMaps((17, 20), (FeatureMap(4, ("backbone.p3",), 6, 8), FeatureMap(20, ("neck.p4",), 5, 16)))
+
+
+def test_maps_follow_the_raw_outputs():
+    planes = [level.reshape(1, 14, *level.shape[3:]) for level in levels()]
+    maps = [np.full((1, 6, 8, 12), 2, np.float16), np.full((1, 5, 4, 6), 3, np.float16)]
+    made = backend(small_contract(output="planes", features=SHOWN, golden=None), [*planes, *maps])
+    plain = backend(small_contract(output="planes"), planes)
+    np.testing.assert_array_equal(made.run(FRAMES).decoded(), plain.run(FRAMES).decoded())
+    assert (made.level_inputs, made.shown_layers) == ((17, 20), (4, 20))
+    assert (plain.level_inputs, plain.shown_layers) == ((), ())
+    found = made.features(FRAMES, ["neck.p4", 4])
+    assert list(found) == ["neck.p4", 4]
+    assert {layer: (value.dtype.name, value.mean()) for layer, value in found.items()} == {
+        "neck.p4": ("float32", 3.0),
+        4: ("float32", 2.0),
+    }
+    maps[0][:] = 9  # a runtime uses its memory again
+    assert found[4].mean() == 2.0
+    seen = made.inspect(FRAMES, [4])
+    np.testing.assert_array_equal(seen.outputs.decoded(), plain.run(FRAMES).decoded())
+    with pytest.raises(ModelError, match="no map of that layer"):
+        made.features(FRAMES, [17])
+    with pytest.raises(ModelError, match="shows no maps of layers"):
+        plain.features(FRAMES, [4])
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 3])
+def test_maps_that_are_not_there_are_missed(kept):
+    planes = [level.reshape(1, 14, *level.shape[3:]) for level in levels()]
+    arrays = [*planes, np.zeros((1, 6, 8, 12), np.float32)][:kept]
+    made = backend(small_contract(output="planes", features=SHOWN, golden=None), arrays)
+    for call in (
+        lambda: made.run(FRAMES),
+        lambda: made.features(FRAMES, [4]),
+        lambda: made.inspect(FRAMES, [4]),
+    ):
+        with pytest.raises(ModelError, match="export the checkpoint again"):
+            call()
 
 
 def test_facts_come_from_the_contract():

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tests.export.exported_files import SIZE_HW, pictures
 from vedette.core.nms import NmsSettings
 from vedette.errors import CheckpointError, MissingExtraError
-from vedette.infer.backends.files import open_file, runtime_of
+from vedette.infer.backends.files import gains_by_lanes, open_file, runtime_of
 from vedette.infer.predictor import Predictor
 
 
@@ -88,3 +89,24 @@ def test_a_checkpoint_needs_torch(exports, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtraError, match="running a checkpoint needs the package 'torch'"):
         open_file(exports.weights)
+
+
+def test_which_runtimes_gain_by_lanes(tmp_path):
+    gains = {
+        name: gains_by_lanes(tmp_path / name)
+        for name in ("a.onnx", "a.xml", "a.torchscript", "a.safetensors")
+    }
+    assert gains == {"a.onnx": True, "a.xml": True, "a.torchscript": False, "a.safetensors": False}
+
+
+@pytest.mark.parametrize("name", ["torchscript", "onnx", "openvino", "checkpoint"])
+def test_every_runtime_may_be_called_by_several_threads(name, exports):
+    path = exports.weights if name == "checkpoint" else exports.path(name)
+    backend = open_file(path, device="cpu", threads=2, lanes=2).backend
+    random = np.random.default_rng(1)
+    frames = [random.integers(0, 256, (1, *SIZE_HW, 3), dtype=np.uint8) for _ in range(6)]
+    with ThreadPoolExecutor(2) as pool:
+        kept = list(pool.map(backend.run, frames))
+    for outputs, frame in zip(kept, frames, strict=True):
+        # Pixels; torch may sum up in another order in another thread, and the weights amplify sums.
+        np.testing.assert_allclose(outputs.decoded(), backend.run(frame).decoded(), atol=0.1, rtol=5e-3)

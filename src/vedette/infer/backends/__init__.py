@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vedette.core.nms import NmsSettings, Suppressed
 from vedette.core.types import FloatArray, SizeHW
 from vedette.errors import ModelError
+from vedette.infer.outputs import LevelOutputs
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,10 @@ class Outputs(Protocol):
 
 
 class Backend(Protocol):
-    """A network with its runtime. Stateless: several threads may call one at once."""
+    """A network with its runtime. Stateless: several threads may call one at once.
+
+    How many will is said when it is opened (``lanes``), and its threads are divided among them.
+    """
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -92,36 +96,37 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """Predictions of a batch with what they were computed from.
+    """Raw outputs of a batch with what they were computed from; arrays, whatever ran the network.
 
     Attributes:
-        predictions: float32 [B, N, 5+C], as of ``Outputs.decoded``; N runs over levels, then anchors, rows, columns.
-        levels: raw levels [B, A, h, w, 5+C], in the network's precision.
-        maps: outputs [B, c, h, w] of the layers asked for, in the network's precision.
-        anchors_px: float32 [L, A, 2], width and height in frame pixels.
+        outputs: raw levels in float32.
+        maps: float32 [B, c, h, w] of the layers asked for, by the word they were asked by.
     """
 
-    predictions: torch.Tensor
-    levels: Sequence[torch.Tensor]
-    maps: Mapping[int | str, torch.Tensor]
-    anchors_px: torch.Tensor
+    outputs: LevelOutputs
+    maps: Mapping[int | str, FloatArray]
 
 
 @runtime_checkable
 class InspectableBackend(Backend, Protocol):
-    """A backend that can also show its inside; an exported file cannot."""
+    """A backend that can also show its inside: a checkpoint, or a file that was exported with maps of layers."""
 
     @property
     def level_inputs(self) -> tuple[int, ...]:
-        """Index of the layer that the output convolution of each level reads."""
+        """Index of the layer that the output convolution of each level reads; empty: nothing can be shown."""
         ...
 
-    def features(self, frames: Frames, layers: Sequence[int | str]) -> dict[int | str, torch.Tensor]:
-        """Outputs [B, c, h, w] of chosen layers, by index or name. Raises ModelError."""
+    @property
+    def shown_layers(self) -> tuple[int, ...]:
+        """Indices of the layers before the head that can be shown, ascending."""
+        ...
+
+    def features(self, frames: Frames, layers: Sequence[int | str]) -> dict[int | str, FloatArray]:
+        """Outputs, float32 [B, c, h, w], of chosen layers, by index or name. Raises ModelError."""
         ...
 
     def inspect(self, frames: Frames, layers: Sequence[int | str]) -> Inspection:
-        """Predictions of frames and outputs of chosen layers, in one pass. Raises ModelError."""
+        """Raw outputs of frames and outputs of chosen layers, in one pass. Raises ModelError."""
         ...
 
 
@@ -161,5 +166,11 @@ def inspectable(backend: Backend, where: str) -> InspectableBackend:
             "what runs this network shows its detections only",
             where=where,
             fix="load the checkpoint itself, not a file exported from it",
+        )
+    if not backend.level_inputs:
+        raise ModelError(
+            "the file shows no maps of layers",
+            where=where,
+            fix="export it with --features box (onnx, openvino, torchscript), or load the checkpoint itself",
         )
     return backend

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from vedette.checkpoint.contract import ExportContract
 from vedette.core.decode import BOX_VALUES, HeadGeometry
-from vedette.core.types import SizeHW
+from vedette.core.types import FloatArray, SizeHW
 from vedette.errors import ModelError
-from vedette.infer.backends import Frames, Outputs
+from vedette.infer.backends import Frames, Inspection, Outputs
 from vedette.infer.outputs import DecodedOutputs, FinalOutputs, LevelOutputs
 
 Call = Callable[[NDArray[Any]], Sequence[NDArray[Any]]]
@@ -66,8 +66,56 @@ class ExportedBackend:
 
     def run(self, frames: Frames) -> Outputs:
         """Run the network on frames, RGB uint8 [B, H, W, 3]. Raises ModelError."""
+        return self._outputs_and_maps(frames)[0]
+
+    @property
+    def level_inputs(self) -> tuple[int, ...]:
+        """Index of the layer that the output convolution of each level reads; empty if the file shows no maps."""
+        return () if self.contract.features is None else self.contract.features.level_inputs
+
+    @property
+    def shown_layers(self) -> tuple[int, ...]:
+        """Indices of the layers whose maps the file gives."""
+        return () if self.contract.features is None else self.contract.features.layers
+
+    def features(self, frames: Frames, layers: Sequence[int | str]) -> dict[int | str, FloatArray]:
+        """Maps, float32 [B, c, h, w], of layers that the file shows; the whole network is run. Raises ModelError."""
+        return self._chosen(self._outputs_and_maps(frames)[1], layers)
+
+    def inspect(self, frames: Frames, layers: Sequence[int | str]) -> Inspection:
+        """Raw levels with what they were computed from, in one pass. Raises ModelError."""
+        outputs, maps = self._outputs_and_maps(frames)
+        if not isinstance(outputs, LevelOutputs):
+            raise ModelError("its network gives decoded predictions, of which nobody knows the logits")
+        raw = [np.asarray(level, dtype=np.float32) for level in outputs.levels]
+        return Inspection(LevelOutputs(raw, self._head), self._chosen(maps, layers))
+
+    def _outputs_and_maps(self, frames: Frames) -> tuple[Outputs, Sequence[NDArray[Any]]]:
         checked = check_frames(np.asarray(frames), self.contract)
-        return outputs_of(self.call(network_input(checked, self.contract)), self.contract, self._head)
+        arrays = self.call(network_input(checked, self.contract))
+        first = max(len(arrays) - len(self.shown_layers), 0)
+        maps = arrays[first:]
+        batch, height, width, _ = checked.shape
+        shown = () if self.contract.features is None else self.contract.features.maps
+        shapes = [(batch, one.channels, height // one.stride, width // one.stride) for one in shown]
+        if [array.shape for array in maps] != shapes:
+            raise ModelError(
+                "the maps of layers that the file gives are not those that it says it gives",
+                fix="export the checkpoint again",
+            )
+        return outputs_of(arrays[:first], self.contract, self._head), maps
+
+    def _chosen(
+        self, maps: Sequence[NDArray[Any]], layers: Sequence[int | str]
+    ) -> dict[int | str, FloatArray]:
+        features = self.contract.features
+        if features is None:
+            raise ModelError("the file shows no maps of layers", fix="export it with --features")
+        return {
+            # Copied: a runtime may want its memory back for the next frames.
+            layer: np.array(maps[place], dtype=np.float32)
+            for layer, place in ((layer, features.place(layer)) for layer in layers)
+        }
 
     def warm_up(self, frame_hw: SizeHW, batch_size: int = 1) -> None:
         """Run once on grey frames; a size that the file does not leave open is its own."""

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vedette.checkpoint.contract import ExportContract
-from vedette.core.device import Precision
+from vedette.core.device import Precision, lane_threads
 from vedette.core.letterbox import LetterboxPolicy
 from vedette.core.nms import NmsSettings
-from vedette.errors import MissingExtraError
+from vedette.errors import MissingExtraError, UsageError
 from vedette.infer.backends import Backend
 from vedette.infer.backends.exported import ExportedBackend
 
@@ -68,6 +68,12 @@ _OPENERS = {
 _THREADS_ELSEWHERE = ("coreml", "executorch", "pt2", "torchscript")
 """These cannot be told a number of threads."""
 
+_LANES = ("onnx", "openvino")
+"""These are told how many threads will call at once, and pass more pictures that way (docs/benchmarks.md)."""
+
+_THREADS_OF_A_CALL = ("ncnn",)
+"""These give so many threads to each call, whoever else calls."""
+
 
 def runtime_of(path: Path) -> str:
     """What runs a file, a key of ``_OPENERS``; "" for a checkpoint."""
@@ -78,38 +84,66 @@ def runtime_of(path: Path) -> str:
     return runtimes[0] if runtimes else ""
 
 
+def gains_by_lanes(path: Path) -> bool:
+    """Whether what runs a file passes more pictures a second when several threads call it at once.
+
+    PyTorch does not: docs/benchmarks.md, "Several lanes". Of other runtimes it is not known.
+    """
+    return runtime_of(path) in _LANES
+
+
 def open_file(
-    path: Path, *, device: str = "", precision: Precision = "float32", threads: int = 0
+    path: Path,
+    *,
+    device: str = "",
+    precision: Precision = "float32",
+    threads: int = 0,
+    lanes: int = 1,
+    compile: bool = False,
 ) -> OpenedFile:
     """Open a checkpoint or an exported file with its runtime; only that runtime is imported.
 
+    Args:
+        path: the file or folder.
+        device: where it is to run; "": the best there is.
+        precision: number format of the network.
+        threads: of the CPU, for runtimes other than PyTorch; 0: all.
+        lanes: how many threads will call at once; they share the CPU threads. More or fewer may, only slower.
+        compile: run a checkpoint through torch.compile.
+
     Raises:
         CheckpointError: the file is missing, damaged or foreign.
-        UsageError: there is no such device, or it has no such precision.
+        UsageError: there is no such device, or it has no such precision; or the file or machine cannot be compiled.
         MissingExtraError: the runtime is not installed.
     """
     runtime = runtime_of(path)
     if not runtime:
-        return _open_checkpoint(path, device, precision)
-    backend = _open_exported(runtime, path, device, precision, threads)
+        return _open_checkpoint(path, device, precision, compile)
+    if compile:
+        raise UsageError(
+            f"its network is run by {runtime}, not by torch.compile",
+            where=path,
+            fix="leave --compile out, or give the checkpoint",
+        )
+    options: dict[str, Any] = {"device": device, "precision": precision}
+    if runtime not in _THREADS_ELSEWHERE:
+        options["threads"] = lane_threads(threads, lanes) if runtime in _THREADS_OF_A_CALL else threads
+    if runtime in _LANES:
+        options["lanes"] = lanes
+    backend = _opener(runtime)(path, **options)
     contract = backend.contract
     return OpenedFile(backend, contract.letterbox, contract.class_names, contract.nms, contract)
 
 
-def _open_exported(
-    runtime: str, path: Path, device: str, precision: Precision, threads: int
-) -> ExportedBackend:
+def _opener(runtime: str) -> Callable[..., ExportedBackend]:
     module, _, function = _OPENERS[runtime].partition(".")
     opener: Callable[..., ExportedBackend] = getattr(
         importlib.import_module(f"vedette.infer.backends.{module}"), function
     )
-    options: dict[str, Any] = {"device": device, "precision": precision}
-    if runtime not in _THREADS_ELSEWHERE:
-        options["threads"] = threads
-    return opener(path, **options)
+    return opener
 
 
-def _open_checkpoint(path: Path, device: str, precision: Precision) -> OpenedFile:
+def _open_checkpoint(path: Path, device: str, precision: Precision, compile: bool) -> OpenedFile:
     try:
         import torch  # noqa: F401 - what runs checkpoints
     except ImportError:
@@ -121,6 +155,8 @@ def _open_checkpoint(path: Path, device: str, precision: Precision) -> OpenedFil
     chosen = select_device(device)
     loaded = load(path)
     pictures = loaded.letterbox.picture_format
-    backend = TorchBackend(loaded.detector, chosen, pictures.precision(precision), picture_format=pictures)
+    backend = TorchBackend(
+        loaded.detector, chosen, pictures.precision(precision), picture_format=pictures, compile=compile
+    )
     release = loaded.detector.architecture.release
     return OpenedFile(backend, loaded.letterbox, loaded.class_names, release=release)

@@ -20,7 +20,7 @@ _QUIET = 3
 
 
 def open_onnx(
-    path: Path, *, device: str = "", precision: Precision = "float32", threads: int = 0
+    path: Path, *, device: str = "", precision: Precision = "float32", threads: int = 0, lanes: int = 1
 ) -> ExportedBackend:
     """The backend of an ONNX file.
 
@@ -29,6 +29,7 @@ def open_onnx(
         device: "cpu", or a GPU that the installed ONNX Runtime can use; "": the GPU if it can, else the CPU.
         precision: the file's own, or "auto", or the default.
         threads: of the CPU; 0: all.
+        lanes: how many threads will call at once; they share the CPU threads.
 
     Raises:
         CheckpointError: the file is not accepted.
@@ -42,10 +43,7 @@ def open_onnx(
     except ImportError:
         raise MissingExtraError("onnxruntime", "onnxruntime", "running an ONNX file") from None
     providers, where = _providers(device, onnxruntime.get_available_providers())
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = thread_count(threads)
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _QUIET
+    options = session_options(onnxruntime, thread_count(threads), lanes)
     try:
         session = onnxruntime.InferenceSession(exported.parts["model"], options, providers=providers)
     except Exception as error:  # onnxruntime raises types of its own for every kind of damage
@@ -53,6 +51,20 @@ def open_onnx(
             f"ONNX Runtime cannot open it ({' '.join(str(error).split())[:200]})", where=path
         ) from None
     return ExportedBackend(exported.contract, _call(session, path), where, exported.contract.precision)
+
+
+def session_options(onnxruntime: Any, threads: int, lanes: int) -> Any:
+    """How a session shares threads among so many callers; ``onnxruntime``: the package."""
+    options = onnxruntime.SessionOptions()
+    # Who calls works too, and all callers are helped by one pool: those are so many threads together.
+    options.intra_op_num_threads = max(1, threads - lanes + 1)
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _QUIET
+    # Between two runs its threads would wait in a loop, on cores that decode pictures and pick boxes meanwhile.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if lanes > 1:  # likewise between two layers of one run, while other runs want the core
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _call(session: Any, path: Path) -> Call:
