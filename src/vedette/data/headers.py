@@ -102,5 +102,6 @@ def jpeg_is_complete(raw: bytes) -> bool:
             continue
         position += 2 + int.from_bytes(raw[position + 2 : position + 4], "big")
         if marker == 0xDA:
-            return raw.find(b"\xff\xd9", position) >= 0
+            # From behind, where it is: a search from here would read the whole picture.
+            return raw.rfind(b"\xff\xd9") >= position
     return False
