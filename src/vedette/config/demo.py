@@ -14,7 +14,7 @@ class DemoConfig(Config):
 
     data: str = Field("", description="Use this data set (YAML file or shipped name) instead of drawing one")
     cfg: str = Field("yolov5n", description="Model", json_schema_extra={"flags": ["--cfg", "--model"]})
-    epochs: Annotated[int, Field(ge=1)] = Field(16, description="Passes over the data set")
+    epochs: Annotated[int, Field(ge=1)] = Field(20, description="Passes over the data set")
     batch_size: Annotated[int, Field(ge=1)] = Field(
         8, description="Pictures per batch", json_schema_extra={"flags": ["--batch-size", "--batch", "-b"]}
     )
