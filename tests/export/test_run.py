@@ -111,6 +111,16 @@ def test_what_cannot_be_is_refused_before_anything_is_written(options, text, exp
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_data_set_of_other_classes_is_refused_before_anything_is_converted(
+    precision, exports, tmp_path, monkeypatch
+):
+    data = draw_dataset(tmp_path / "data", train=1, val=1, size_hw=(64, 64))  # of six classes
+    monkeypatch.setattr(run_module, "_written_and_verified", lambda *_: pytest.fail("converted"))
+    with pytest.raises(ModelError, match="the model has 3 classes, the data 6"):
+        export(config(exports, data=str(data), precision=precision, output=str(tmp_path / "out")))
+
+
 def test_missing_packages_are_named_before_anything_is_written(exports, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtraError, match="export to openvino needs the package 'openvino'"):

@@ -17,6 +17,7 @@ from vedette.core.nms import NmsSettings
 from vedette.core.types import Detections
 from vedette.data.description import load_description
 from vedette.data.index import SplitIndex, load_index
+from vedette.evaluate.classes import map_classes
 from vedette.evaluate.detecting import detect_vedette
 from vedette.evaluate.run import FoundBoxes as FoundInSplit
 from vedette.evaluate.run import measure_found
@@ -122,9 +123,13 @@ def open_reference(weights: Path, data: str = "", split: Split = "val") -> DataR
     Raises:
         CheckpointError: the checkpoint is not accepted.
         DataError: the data set cannot be used.
+        ModelError: it has other classes than the checkpoint; better said now than after quantising for minutes.
     """
+    loaded = load(weights)
     index = load_index(load_description(data), split) if data else None
-    return DataReference(load(weights), data, index)
+    if index is not None:
+        map_classes(loaded.class_names, index.class_names)
+    return DataReference(loaded, data, index)
 
 
 def _above(found: Detections, threshold: float) -> FoundBoxes:
