@@ -16,12 +16,14 @@ import yaml
 
 from tests.conftest import REPOSITORY
 from tests.flow.conftest import draw_rectangles
-from vedette.checkpoint.deployable import load_detector
+from vedette.checkpoint.deployable import load_detector, save_detector
 from vedette.cli import tune
 from vedette.cli.app import main
 from vedette.cli.flags import parse_arguments
 from vedette.config.hyperparameters import Hyperparameters
 from vedette.config.train import TrainConfig
+from vedette.core.letterbox import LetterboxPolicy
+from vedette.model.detector import build_detector
 from vedette.track.files import read_results
 
 EXAMPLES = {
@@ -147,6 +149,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data set, a model to start from, and a gsutil that notes its arguments."""
     folder = tmp_path_factory.mktemp("flags")
     draw_rectangles(folder, train=12, val=4, size=64).rename(folder / "data.yaml")
+    detector = build_detector("tiny", classes=3, seed=0)
+    policy = LetterboxPolicy((64, 64), stride=max(detector.strides))
+    names = ("red", "green", "blue")  # others than those of the data set
+    save_detector(folder / "start.safetensors", detector, class_names=names, letterbox=policy, metadata={})
     (folder / "bin").mkdir()
     program = folder / "bin" / "gsutil"
     program.write_text(f'#!/bin/sh\necho "$@" >> "{folder / "calls"}"\n', encoding="utf-8")
@@ -194,8 +200,6 @@ def test_examples(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], group: str
 ) -> None:
     if group == "second":
-        first = Run(place / "runs" / "mine", "")
-        (first.folder / "weights" / "last.safetensors").replace(place / "start.safetensors")
         (place / "runs" / "exp" / "weights").mkdir(parents=True)
         (place / "runs" / "exp" / "weights" / "epoch-9.safetensors").touch()
     rows = [flag for flag, (member, _) in CHECKS.items() if member == group]
@@ -206,14 +210,13 @@ def test_examples(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for gsutil is a shell script")
 def test_resume(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(place)
-    newest = max((place / "runs").glob("*/state/*"), key=lambda path: path.stat().st_mtime_ns).parents[1]
-    before = len(Run(newest, "").rows)
+    run = _train(place, monkeypatch, capsys, "--name resumed")
+    before = len(run.rows)
     assert main(["train", *shlex.split(EXAMPLES["--resume"]), "--project", "runs"]) == 2
     assert "is finished, nothing to resume" in capsys.readouterr().err
     longer = ["--project", "runs", "--epochs", str(before + 1)]
     assert main(["train", *shlex.split(EXAMPLES["--resume"]), *longer]) == 0
-    assert len(Run(newest, "").rows) == before + 1
+    assert len(run.rows) == before + 1
 
 
 def test_evolve(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
