@@ -70,6 +70,12 @@ def test_a_share_of_boxes_may_differ():
     assert result.problems(allowed, "x") == []
 
 
+@pytest.mark.parametrize(("boxes", "passes"), [(67, True), (51, True), (49, False)])
+def test_of_few_boxes_the_nearest_whole_number_may_differ(boxes, passes):
+    problems = Differences(pictures=3, boxes=boxes, differing=1).problems(TOLERANCES["fp16"], "x")  # 1 %
+    assert (not problems) is passes
+
+
 def test_boxes_near_the_threshold_may_come_and_go():
     near = (200, 200, 220, 220, 0.34, "a")
     assert differences([A, near], [A]).differing == 0

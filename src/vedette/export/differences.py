@@ -28,8 +28,9 @@ class Tolerance:
     Attributes:
         min_overlap: least overlap (IoU, with half a pixel of margin) of a box with PyTorch's.
         max_score: greatest difference of scores.
-        max_differing: greatest share of boxes that differ by more, or that only one of both finds. A box that only
-            one finds, with a score within ``max_score`` of the threshold, does not count.
+        max_differing: greatest share of boxes that differ by more, or that only one of both finds; of few boxes, the
+            nearest whole number. A box that only one finds, with a score within ``max_score`` of the threshold, does
+            not count.
         max_ap: greatest change of AP, 0..1.
         max_feature: greatest difference of a map of a layer, as of
             :meth:`vedette.checkpoint.feature_maps.ExpectedMap.difference`.
@@ -117,7 +118,7 @@ class Differences:
 
     def problems(self, tolerance: Tolerance, where: str) -> list[str]:
         """What is beyond the tolerance, in words."""
-        if self.differing <= tolerance.max_differing * self.boxes:
+        if self.differing <= round(tolerance.max_differing * self.boxes):
             return []
         return [
             f"{where}: {self.differing} of {self.boxes} boxes differ ({self.unmatched} are found by one of both only; "
