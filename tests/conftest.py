@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,9 @@ def _isolation(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(
         part for part in (str(Path(__file__).parent / "isolation"), os.environ.get("PYTHONPATH", "")) if part
     )
+    # What is begun in the background of a shell has Ctrl-C switched off, and its children, too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     block_network()
 
 

@@ -8,7 +8,7 @@ import torch
 
 from tests.model.small_table import small_detector
 from vedette.errors import MissingExtraError
-from vedette.export.onnx import OPSET, convert_onnx
+from vedette.export.onnx import OPSET, convert_onnx, write_constants_as_tensors
 from vedette.model.frame_detector import FrameDetector
 
 onnx = pytest.importorskip("onnx")
@@ -37,6 +37,19 @@ def assert_close(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
     """Float32 sums in another order, over some ten layers."""
     for actual, wanted in zip(found, expected, strict=True):
         np.testing.assert_allclose(actual, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_lists_of_float32_stay_float32() -> None:
+    """As torch 2.6 writes them; torch here may write tensors."""
+    helper, single = onnx.helper, onnx.TensorProto.FLOAT
+    node = helper.make_node("Constant", [], ["scales"], value_floats=[1.0, 1.0, 2.0, 2.0])
+    output = helper.make_tensor_value_info("scales", single, [4])
+    model = helper.make_model(helper.make_graph([node], "constants", [], [output]))
+    write_constants_as_tensors(model)
+    (attribute,) = model.graph.node[0].attribute
+    assert (attribute.name, attribute.t.data_type) == ("value", single)
+    assert onnx.numpy_helper.to_array(attribute.t).tolist() == [1.0, 1.0, 2.0, 2.0]
+    onnx.checker.check_model(model, full_check=True)
 
 
 @pytest.mark.parametrize("output", ["planes", "cells"])

@@ -366,5 +366,6 @@ def test_ctrl_c_is_heard_while_the_network_runs(whole_folder, lanes):
     finally:
         sender.join()
         signal.signal(signal.SIGINT, usual)
-    assert set(threading.enumerate()) == before
+    # A thread that Ctrl-C kept from beginning is still in the list of Python 3.13.
+    assert {thread for thread in threading.enumerate() if thread.ident is not None} == before
     assert len(backend.shapes) < len(items), "the others are not looked at any more"

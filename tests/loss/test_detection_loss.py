@@ -255,6 +255,7 @@ def test_level_counts_that_fit_no_release_are_refused():
 
 # torch's own tracer makes an instance of an autograd function, which torch itself warns of.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+@pytest.mark.skipif(torch.__version__ < "2.7", reason="the tracer of torch 2.6 does not know Tensor.stride")
 def test_the_step_compiles_as_one_graph():
     """No break in the graph, and the same numbers, through the tracer of ``torch.compile``."""
     case = default_case()

@@ -26,10 +26,15 @@ def write(job: ExportJob, path: Path) -> None:
 
 def compile_package(job: ExportJob) -> bytes:
     """The package. Raises ModelError."""
-    from torch._inductor import aoti_compile_and_package
+    from torch._inductor import aoti_compile_and_package, exc
     from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InductorError, InvalidCxxCompiler
 
+    # Torch before 2.7 has no common type of them, and says that the compiler failed with the others here.
+    failures = (
+        getattr(exc, "InductorError", exc.CppCompileError),
+        exc.CppCompileError,
+        exc.InvalidCxxCompiler,
+    )
     with tempfile.TemporaryDirectory(prefix="vedette-aotinductor-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -40,7 +45,7 @@ def compile_package(job: ExportJob) -> bytes:
                 # Weights are constants: they can be laid out as the convolutions want them.
                 inductor_configs={"freezing": True},
             )
-        except (InductorError, InvalidCxxCompiler) as error:
+        except failures as error:
             said = " ".join(str(error).split())[:300]
             raise ModelError(
                 f"torch cannot compile the network ({said})",

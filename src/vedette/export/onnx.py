@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from vedette.checkpoint.atomic import write_atomic
@@ -92,8 +93,21 @@ def convert_onnx(
             verbose=False,
         )
         assert program is not None  # it is None of the older exporter only
-        slim: ModelProto = onnxslim.slim(program.model_proto)
+        model = program.model_proto
+        write_constants_as_tensors(model)
+        slim: ModelProto = onnxslim.slim(model)
     return slim
+
+
+def write_constants_as_tensors(model: ModelProto) -> None:
+    """Lists of float32 as tensors: torch 2.6 writes scales of Resize as lists, which onnxslim takes for float64."""
+    from onnx import helper, numpy_helper
+
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name == "value_floats":
+                tensor = numpy_helper.from_array(np.array(attribute.floats, np.float32))
+                attribute.CopyFrom(helper.make_attribute("value", tensor))
 
 
 def _frames(

@@ -8,8 +8,10 @@ folder of its own (``TORCHINDUCTOR_CACHE_DIR``), where the next process finds it
 
 from __future__ import annotations
 
+import sysconfig
 import threading
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,10 +81,16 @@ class CompiledNetwork:
 
 
 def _check_compiler() -> None:
-    """Raises UsageError: there is no C++ compiler; it would be missed only at the first picture."""
+    """Raises UsageError: no C++ compiler, or no headers of Python; they would be missed only at the first picture."""
     from torch._inductor.cpp_builder import get_cpp_compiler
 
     try:
         get_cpp_compiler()
     except RuntimeError:  # InvalidCxxCompiler is one; on Windows it is the plain kind
         raise UsageError("there is no C++ compiler here", where="--compile", fix=_FIX) from None
+    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        raise UsageError(
+            "the headers of Python are not here, which compiled code needs",
+            where="--compile",
+            fix="install them (python3-dev on Debian), or leave --compile out",
+        )
