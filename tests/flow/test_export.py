@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.export.exported_files import ExportedFiles, pictures
+from tests.flow.without_torch import BLOCK_TORCH
 from vedette.cli.app import main
 from vedette.core.boxes import xyxy_to_cxcywh
 from vedette.core.letterbox import LetterboxPolicy
@@ -124,18 +125,15 @@ def test_val_measures_a_file_by_its_name(exports: ExportedFiles, data: Path, tmp
 
 # ------------------------------------------------------------------------------------------------ without torch
 
-WITHOUT_TORCH = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Blocked())
+WITHOUT_TORCH = (
+    BLOCK_TORCH
+    + """
 from vedette.__main__ import main
 code = main()
 assert "torch" not in sys.modules
 raise SystemExit(code)
 """
+)
 
 
 def detect(python: list[str], weights: Path, source: Path, project: Path) -> list[dict]:
@@ -240,10 +238,9 @@ print(vedette.__name__, *(len(boxes) for boxes in found))
 
 
 def test_load_takes_a_file_without_torch(exports, source, expected) -> None:
-    blocked = WITHOUT_TORCH.partition("from vedette")[0]
     files = sorted(str(path) for path in source.iterdir())
     done = subprocess.run(
-        [sys.executable, "-c", blocked + LOAD, str(exports.path("onnx")), *files],
+        [sys.executable, "-c", BLOCK_TORCH + LOAD, str(exports.path("onnx")), *files],
         capture_output=True,
         text=True,
         timeout=120,

@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from tests.export.exported_files import ExportedFiles, pictures
 from tests.export.test_verify import change_contract
+from tests.flow.without_torch import BLOCK_TORCH
 from vedette.cli.app import main
 from vedette.config.export import VerifyConfig
 from vedette.core.letterbox import LetterboxPolicy
@@ -152,13 +153,8 @@ def test_visualize_draws_the_layers_that_are_there(exports, tmp_path) -> None:
         pass
 
 
-WITHOUT_TORCH = """
-import json, sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Blocked())
+READ = """
+import json
 import numpy as np
 import vedette
 predictor = vedette.load(sys.argv[1], conf_threshold=0.4, max_detections=40)
@@ -173,7 +169,7 @@ def test_torch_is_not_needed(exports, tmp_path) -> None:
     """The same bits as in a process that has it."""
     path = shown(exports, "onnx")
     np.save(tmp_path / "image.npy", pictures(1)[0])
-    command = [sys.executable, "-c", WITHOUT_TORCH, str(path), str(tmp_path / "image.npy")]
+    command = [sys.executable, "-c", BLOCK_TORCH + READ, str(path), str(tmp_path / "image.npy")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     found, _ = predictors(exports, "onnx")
